@@ -1,0 +1,193 @@
+"""What a printed label means: its split and quantity, its unit, and which way is better.
+
+One alias table serves every reader. A label nobody knows keeps its own words as its name.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from expdb.records import Better, Kind, Unit
+
+TRAIN, VAL, TEST = "train", "val", "test"
+
+SPLITS = {
+    TRAIN: ("train", "training", "tr", "训练集", "训练"),
+    VAL: ("val", "valid", "validation", "dev", "eval", "evaluation", "验证集", "验证", "校验集"),
+    TEST: ("test", "testing", "测试集", "测试"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A kind of number. ratio: a share of one, printed as a fraction or in percent."""
+
+    name: str
+    better: Better | None
+    aliases: tuple[str, ...]
+    ratio: bool = False
+    unit: Unit | None = None
+    has_split: bool = True
+
+
+QUANTITIES = (
+    Quantity("loss", "min", ("loss", "losses", "avg loss", "mean loss", "损失", "损失值", "平均损失")),
+    Quantity(
+        "accuracy",
+        "max",
+        (
+            *("accuracy", "acc", "acc1", "acc@1", "acc 1", "top1", "top 1", "top@1", "prec@1", "prec1"),
+            *("top1 acc", "top 1 acc", "top1 accuracy", "top 1 accuracy", "accuracy top1", "acc top1"),
+            *("准确率", "正确率", "准确度", "精度", "识别率"),
+        ),
+        ratio=True,
+    ),
+    Quantity(
+        "accuracy_top5",
+        "max",
+        ("acc5", "acc@5", "acc 5", "top5", "top 5", "top@5", "prec@5", "prec5", "top5 acc", "top 5 acc"),
+        ratio=True,
+    ),
+    Quantity("error", "min", ("error", "err", "error rate", "err1", "top1 err", "错误率", "误差率"), ratio=True),
+    Quantity("f1", "max", ("f1", "f1 score", "fscore", "macro f1", "micro f1", "f1值"), ratio=True),
+    Quantity("precision", "max", ("precision", "prec", "精确率", "查准率"), ratio=True),
+    Quantity("recall", "max", ("recall", "召回率", "查全率"), ratio=True),
+    Quantity("auc", "max", ("auc", "auroc", "roc auc"), ratio=True),
+    Quantity("map", "max", ("map", "map50", "map@0.5", "map50 95"), ratio=True),
+    Quantity("miou", "max", ("miou", "mean iou", "iou"), ratio=True),
+    Quantity("dice", "max", ("dice", "dice score"), ratio=True),
+    Quantity("bleu", "max", ("bleu",)),
+    Quantity("perplexity", "min", ("perplexity", "ppl", "困惑度")),
+    Quantity("psnr", "max", ("psnr",)),
+    Quantity("ssim", "max", ("ssim",), ratio=True),
+    Quantity("fid", "min", ("fid",)),
+    Quantity("wer", "min", ("wer", "word error rate"), ratio=True),
+    Quantity("mse", "min", ("mse", "均方误差")),
+    Quantity("rmse", "min", ("rmse",)),
+    Quantity("mae", "min", ("mae",)),
+    Quantity("r2", "max", ("r2", "r squared")),
+    Quantity("lr", None, ("lr", "learning rate", "学习率"), has_split=False),
+    Quantity(
+        "epoch_time",
+        "min",
+        (
+            *("use time", "used time", "time used", "time use", "epoch time", "time per epoch", "cost time", "time cost"),
+            *("用时", "耗时", "时间", "花费时间"),
+        ),
+        unit="s",
+        has_split=False,
+    ),
+    Quantity("time", "min", ("time", "elapsed", "elapsed time"), unit="s", has_split=False),
+)
+
+_SPLIT_OF = {alias: split for split, aliases in SPLITS.items() for alias in aliases}
+_QUANTITY_OF = {alias: quantity for quantity in QUANTITIES for alias in quantity.aliases}
+_BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}
+
+UNIT_WORDS: dict[str, Unit] = {
+    **{word: "percent" for word in ("%", "％", "percent")},
+    **{word: "s" for word in ("s", "sec", "secs", "second", "seconds", "秒")},
+    **{word: "ms" for word in ("ms", "msec", "毫秒")},
+    **{word: "min" for word in ("min", "mins", "minutes", "分钟")},
+    **{word: "h" for word in ("h", "hr", "hrs", "hours", "小时")},
+}
+
+# A Chinese label has no spaces: its words are cut at the split's name, which comes first.
+_CJK_SPLIT = re.compile(f"({'|'.join(sorted((a for a in _SPLIT_OF if not a.isascii()), key=len, reverse=True))})的?")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])")
+_WORD = re.compile(r"[^\W_]+(?:@[\d.]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a label says. quantity is None for words nobody knows."""
+
+    split: str | None
+    words: str
+    quantity: Quantity | None
+
+
+@lru_cache(maxsize=4096)
+def meaning_of(label: str) -> Meaning:
+    """Split, remaining words and known quantity of a printed label."""
+    words: list[str] = []
+    split = None
+    for word in _WORD.findall(_CJK_SPLIT.sub(lambda found: f" {found[1]} ", _CAMEL.sub(" ", label))):
+        lowered = word.lower()
+        # "best val acc" and "acc_val" both name a split; only the first such word does.
+        if split is None and lowered in _SPLIT_OF:
+            split = _SPLIT_OF[lowered]
+        elif lowered != "set":
+            words.append(lowered)
+    joined = " ".join(words)
+    return Meaning(split, joined, _QUANTITY_OF.get(joined))
+
+
+def canonical(label: str, kind: Kind = "curve") -> str:
+    """Name `split/quantity` of a printed label.
+
+    A bare loss or accuracy is the training's own in a log (it prints what it just computed) and the
+    test's on a page (a results table states results).
+    """
+    meaning = meaning_of(label)
+    quantity = meaning.quantity
+    if quantity and not quantity.has_split:
+        return f"{meaning.split}/{quantity.name}" if meaning.split else quantity.name
+    words = quantity.name if quantity else meaning.words.replace(" ", "_") or label.strip() or "value"
+    if meaning.split:
+        return f"{meaning.split}/{words}"
+    if quantity:
+        return f"{TEST if kind == 'reported' else TRAIN}/{words}"
+    return words
+
+
+def is_known(label: str) -> bool:
+    """Whether the label names a quantity of the alias table."""
+    return meaning_of(label).quantity is not None
+
+
+def better(name: str) -> Better | None:
+    """Which way a metric improves, by its canonical name or label; None where nobody can say."""
+    quantity = _quantity(name)
+    return quantity.better if quantity else None
+
+
+def unit_of(name: str, low: float | None, high: float | None) -> Unit | None:
+    """Unit of all values of a metric, from their range: an accuracy of 87.62 can only be percent.
+
+    low, high: least and greatest value, None where there is none.
+    """
+    quantity = _quantity(name)
+    if quantity is None:
+        return None
+    if not quantity.ratio:
+        return quantity.unit
+    if low is None or high is None or low < 0 or high > 100:
+        return None
+    return "percent" if high > 1 else "fraction"
+
+
+def in_unit(value: float, unit: Unit | None, wanted: Unit | None) -> float:
+    """The value, given in unit, in the wanted one. Only like units convert; others come back as they are."""
+    scale: dict[Unit, float] = {"fraction": 1, "percent": 0.01, "ms": 0.001, "s": 1, "min": 60, "h": 3600}
+    if unit == wanted or unit is None or wanted is None or (unit in RATIOS) != (wanted in RATIOS):
+        return value
+    # One rounding instead of two keeps 0.9 → 90, not 90.00000000000001.
+    ratio = scale[unit] / scale[wanted]
+    return value * ratio if ratio >= 1 else value / (scale[wanted] / scale[unit])
+
+
+RATIOS: tuple[Unit, ...] = ("fraction", "percent")
+
+
+def common_unit(units: Iterable[Unit | None]) -> Unit | None:
+    """The unit a column shows: the one all share; percent where fractions and percents meet, else seconds."""
+    known = {unit for unit in units if unit}
+    if len(known) < 2:
+        return next(iter(known), None)
+    return "percent" if known <= set(RATIOS) else None if known & set(RATIOS) else "s"
+
+
+def _quantity(name: str) -> Quantity | None:
+    return _BY_NAME.get(name.rsplit("/", 1)[-1]) or meaning_of(name).quantity

@@ -1,0 +1,73 @@
+"""One file, or a folder that is one run, to parsed runs: one module per format family.
+
+A reader is a module of this folder (or an entry point `expdb.parsers`) with
+
+    NAME, VERSION, SUMMARY          its name for --as, a number that grows when its output changes, one line
+    recognise(sample) -> float      how sure it is that the content is its own, 0 to 1; never by the file's suffix
+    parse(reading, options)         an iterator of expdb.records.Event
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Protocol
+
+from expdb.errors import UsageError
+from expdb.parsers.reading import Reading, Sample
+from expdb.records import Event
+
+BUILT_IN = ("legacy", "page")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the person said about a file. metric_columns: headers of table columns that hold results."""
+
+    metric_columns: frozenset[str] = frozenset()
+
+
+class Parser(Protocol):
+    """A reader of one format family."""
+
+    NAME: str
+    VERSION: int
+    SUMMARY: str
+
+    def recognise(self, sample: Sample) -> float:
+        """How sure the reader is that the content is its own, 0 to 1."""
+        ...
+
+    def parse(self, reading: Reading, options: Options) -> Iterator[Event]:
+        """The runs of a file."""
+        ...
+
+
+Parsers = Mapping[str, Parser]
+
+
+@cache
+def built_in() -> Parsers:
+    """The readers that ship with expdb, by name."""
+    found: dict[str, Parser] = {}
+    for name in BUILT_IN:
+        module = import_module(f"expdb.parsers.{name}")
+        found[module.NAME] = module  # type: ignore[assignment]  # a module is checked against the protocol in a test
+    return found
+
+
+def recognise(sample: Sample, parsers: Parsers) -> Parser | None:
+    """The reader that is surest of the sample; the first of equals; None where none knows it."""
+    best, sureness = None, 0.0
+    for parser in parsers.values():
+        sure = parser.recognise(sample)
+        if sure > sureness:
+            best, sureness = parser, sure
+    return best
+
+
+def named(name: str, parsers: Parsers) -> Parser:
+    """The reader with that name; UsageError naming them all otherwise."""
+    if name not in parsers:
+        raise UsageError(f"no input format is called {name!r}", hint=f"formats: {', '.join(sorted(parsers))}")
+    return parsers[name]

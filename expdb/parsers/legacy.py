@@ -1,0 +1,38 @@
+"""The legacy line: `epoch 80, loss 0.0250, train accuracy 0.992, test accuracy 0.766, use time 19.630`.
+
+Comma, tab or blanks between fields; any subset of fields; epochs from 0 or from 1.
+"""
+
+import re
+from collections.abc import Iterator
+
+from expdb.parsers import Options
+from expdb.parsers.lines import LineReader, is_log_line, template_of
+from expdb.parsers.reading import Reading, Sample
+from expdb.records import Event
+
+NAME = "legacy"
+VERSION = 1
+SUMMARY = "one line per epoch: `epoch N, loss x, train accuracy x, test accuracy x, use time s`"
+
+# The most a reader of single lines can be sure of: a page has log lines too.
+_SURE = 0.9
+_FIRST = 10
+
+
+def recognise(sample: Sample) -> float:
+    """Sure of a file that opens with log lines, half sure of one that has some."""
+    lines = [line for line in sample.text[:4096].split("\n", 2 * _FIRST)[: 2 * _FIRST] if line and not line.isspace()]
+    pattern = next((re.compile(t.pattern) for line in lines if is_log_line(line) and (t := template_of(line))), None)
+    if pattern and sum(pattern.fullmatch(line) is not None for line in lines) * 2 > len(lines):
+        return _SURE
+    return _SURE / 2 if pattern or any(map(is_log_line, sample.text.split("\n"))) else 0.0
+
+
+def parse(reading: Reading, options: Options) -> Iterator[Event]:
+    """Runs of a log: one, unless the epoch starts again."""
+    del options
+    reader = LineReader()
+    for block in reading.blocks():
+        yield from reader.feed(block.line, block.text)
+    yield reader.unparsed

@@ -1,0 +1,342 @@
+"""The blocks of a page: front matter, headings and captions, pasted logs, pipe tables.
+
+Markdown or plain text. Only what is needed to tell results from prose; everything else is passed over.
+Sources: CommonMark 0.31 (fences 4.5, ATX headings 4.2), GitHub Flavored Markdown 0.29 (tables 4.10).
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from expdb.parsers.lines import epoch_of, is_log_line
+
+CAPTION_COLUMNS = 60
+
+_FENCE = re.compile(r"[ \t>]*(`{3,}|~{3,})(.*)")
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")
+_DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
+_BOLD = re.compile(r"[ \t]*(\*\*|__)(.+?)\1[ \t]*[:：]?[ \t]*$")
+_OURS = re.compile(r"\s*<!--\s*expdb\b")
+_OURS_END = re.compile(r"\s*<!--\s*/expdb\b")
+_FRONT_KEY = re.compile(r"([\w.-]+)[ \t]*:(?:[ \t]+(.*))?$")
+_SECRET = re.compile(r"pass(?:word|wd)?|secret|token", re.IGNORECASE)
+# A line with these is code, a sentence, a list item, a link or a table.
+_NO_CAPTION = re.compile(r"[=(){}\[\];<>`|\\$&]|[，。？！；]|[.?!:：,]$|://|^[-*+>#] |^\d+[.)、]|^[\d\W_]+$")
+_NAME = re.compile(r"[A-Za-z][\w.+/-]*$")
+# First words of a description ("with batch norm", "改用预训练模型"), as opposed to a name ("ResNet").
+_DESCRIBES = frozenset(
+    "with without using use used after before adding add added plus change changed replace replaced no then and on in"
+    " for from to by the a an train training trained test testing results result".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where on the page a block stands: headings from the outermost, and the caption above it."""
+
+    headings: tuple[str, ...] = ()
+    caption: str | None = None
+
+
+@dataclass(slots=True)
+class LogBlock:
+    """Lines of a pasted log; the first is number `line`."""
+
+    line: int
+    lines: list[str]
+    place: Place
+    fenced: bool
+
+
+@dataclass(slots=True)
+class TableBlock:
+    """A pipe table: header cells, and rows as (line, cells); cells as written, without outer blanks."""
+
+    line: int
+    header: list[str]
+    rows: list[tuple[int, list[str]]]
+    place: Place
+
+
+@dataclass(slots=True)
+class Page:
+    """A page taken apart. marked: it carries Markdown; captioned: stand-alone lines name its blocks."""
+
+    front: Mapping[str, str] = field(default_factory=dict)
+    blocks: list[LogBlock | TableBlock] = field(default_factory=list)
+    title: str | None = None
+    marked: bool = False
+    captioned: bool = False
+    prose: int = 0
+
+
+def scan(text: str) -> Page:
+    """The blocks of a page, in order."""
+    return _Scanner(text.split("\n")).page()
+
+
+class _Scanner:
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = [line.removesuffix("\r") for line in lines]
+        self.at = 0
+        self.out = Page()
+        self.headings: list[tuple[int, str]] = []
+        self.caption: str | None = None
+        self.name: str | None = None
+        self.has_headings = False
+
+    def page(self) -> Page:
+        self._front_matter()
+        start = self.at
+        # A page either has `#` headings or names its parts by stand-alone lines.
+        self.has_headings = any(True for _ in self._atx(start))
+        self.out.marked = bool(self.out.front) or self.has_headings
+        self.at = start
+        while self.at < len(self.lines):
+            self._block()
+        self.out.title = self.out.front.get("title") or self._first_title(start)
+        return self.out
+
+    def _first_title(self, start: int) -> str | None:
+        tops = [text for _, level, text in self._atx(start) if level == 1]
+        return tops[0] if len(tops) == 1 else None
+
+    def _block(self) -> None:
+        line = self.lines[self.at]
+        if not line or line.isspace():
+            self.at += 1
+        elif _OURS.match(line):
+            self._skip_ours()
+        elif fence := _FENCE.match(line):
+            self._fence(fence[1])
+        elif self.has_headings and (heading := self._heading_at(self.at)):
+            self._open_heading(*heading)
+            self.at += 1
+        elif self._is_table(self.at):
+            self._table()
+        elif is_log_line(line):
+            self._log()
+        else:
+            self._text(line)
+            self.at += 1
+
+    def _place(self) -> Place:
+        names = tuple(text for _, text in self.headings) if self.has_headings else (self.name,) if self.name else ()
+        return Place(names, self.caption)
+
+    def _front_matter(self) -> None:
+        if not self.lines or self.lines[0].rstrip() != "---":
+            return
+        ends = (i for i, line in enumerate(self.lines[1:], 1) if line.rstrip() in ("---", "..."))
+        end = next(ends, None)
+        if end is None:
+            return
+        self.out.front = front_matter(self.lines[1:end])
+        self.at = end + 1
+
+    def _atx(self, start: int) -> Iterator[tuple[int, int, str]]:
+        """(index, level, text) of headings outside fences."""
+        fence = ""
+        for i in range(start, len(self.lines)):
+            mark = _FENCE.match(self.lines[i])
+            if mark and not fence:
+                fence = mark[1]
+            elif mark and _closes(mark, fence):
+                fence = ""
+            elif not fence and (heading := self._heading_at(i)):
+                yield i, *heading
+
+    def _heading_at(self, i: int) -> tuple[int, str] | None:
+        found = _HEADING.match(self.lines[i])
+        if not found or not found[2]:
+            return None
+        # `# text` is a comment of pasted code unless it stands alone.
+        if len(found[1]) == 1:
+            above = self.lines[i - 1].strip() if i else ""
+            below = self.lines[i + 1].strip() if i + 1 < len(self.lines) else ""
+            if (above and above != "---") or below.startswith("# "):
+                return None
+        return len(found[1]), plain(found[2])
+
+    def _open_heading(self, level: int, text: str) -> None:
+        self.headings = [one for one in self.headings if one[0] < level] + [(level, text)]
+        self.caption = None
+
+    def _text(self, line: str) -> None:
+        """A line of prose, or the caption of what follows."""
+        text = self._caption_of(line)
+        if text is None:
+            self.out.prose += columns(line) >= CAPTION_COLUMNS or bool(re.search("[，。]", line))
+            return
+        self.out.captioned = True
+        if self.has_headings:
+            self.caption = text
+        elif _is_name(text) or self.name is None or (not _has_latin(self.name) and not _describes(text)):
+            # Until a model is named, each short line opens a part of the page.
+            self.name, self.caption = text, None
+        else:
+            self.caption = text
+
+    def _caption_of(self, line: str) -> str | None:
+        """The text of a short line that stands alone, or of one in bold."""
+        if bold := _BOLD.match(line):
+            return plain(bold[2])
+        above = self.at > 0 and bool(self.lines[self.at - 1].strip())
+        below = self.at + 1 < len(self.lines) and bool(self.lines[self.at + 1].strip())
+        text = line.strip()
+        if columns(text) > CAPTION_COLUMNS or _NO_CAPTION.search(text):
+            return None
+        if below and not above:
+            # A caption may sit right on top of what it names.
+            after = self.lines[self.at + 1]
+            below = not (_FENCE.match(after) or is_log_line(after))
+        return None if above or below else text
+
+    def _skip_ours(self) -> None:
+        """What expdb itself wrote on the page is no source."""
+        for i in range(self.at + 1, len(self.lines)):
+            if _OURS_END.match(self.lines[i]):
+                self.at = i + 1
+                return
+        self.at += 1
+
+    def _fence(self, mark: str) -> None:
+        start = self.at + 1
+        end = start
+        while end < len(self.lines):
+            found = _FENCE.match(self.lines[end])
+            if found and _closes(found, mark):
+                break
+            end += 1
+        self.at = end + 1
+        self.out.marked = True
+        logs = [i for i in range(start, min(end, len(self.lines))) if is_log_line(self.lines[i])]
+        if logs:
+            first, last = logs[0], logs[-1]
+            self.out.blocks.append(LogBlock(first + 1, self.lines[first : last + 1], self._place(), fenced=True))
+
+    def _log(self) -> None:
+        """Log lines without a fence: up to the first line that is none.
+
+        Blank lines between consecutive epochs do not end it: that is how a log is pasted into Markdown
+        when each line has to be its own paragraph.
+        """
+        start = self.at
+        end = start + 1
+        while end < len(self.lines):
+            if is_log_line(self.lines[end]):
+                end += 1
+                continue
+            after = end
+            while after < len(self.lines) and not self.lines[after].strip():
+                after += 1
+            before, now = epoch_of(self.lines[end - 1]), epoch_of(self.lines[after]) if after < len(self.lines) else None
+            if after == end or before is None or now != before + 1 or not is_log_line(self.lines[after]):
+                break
+            end = after + 1
+        self.out.blocks.append(LogBlock(start + 1, self.lines[start:end], self._place(), fenced=False))
+        self.at = end
+
+    def _is_table(self, i: int) -> bool:
+        return "|" in self.lines[i] and i + 1 < len(self.lines) and self._is_delimiter(i + 1)
+
+    def _is_delimiter(self, i: int) -> bool:
+        return bool(_DELIMITER.match(self.lines[i])) and len(cells(self.lines[i])) == len(cells(self.lines[i - 1]))
+
+    def _table(self) -> None:
+        header = cells(self.lines[self.at])
+        block = TableBlock(self.at + 1, header, [], self._place())
+        self.at += 2
+        while self.at < len(self.lines) and "|" in self.lines[self.at]:
+            line = self.lines[self.at]
+            row = cells(line)
+            if len(row) > len(header):
+                row = cells(line, code=True)
+            block.rows.append((self.at + 1, row))
+            self.at += 1
+        self.out.marked = True
+        self.out.blocks.append(block)
+
+
+def _closes(found: re.Match[str], mark: str) -> bool:
+    return found[1][0] == mark[0] and len(found[1]) >= len(mark) and not found[2].strip()
+
+
+def _has_latin(text: str) -> bool:
+    return bool(re.match(r"[A-Za-z]", text))
+
+
+def _describes(text: str) -> bool:
+    """Whether a Chinese caption says what was done rather than what it is about."""
+    return bool(re.match("使用|改用|采用|换用|加入|增加|加上|去掉|去除|换成|改为|改成|调整|对|将|把|在|用|不|没有|只", text))
+
+
+def _is_name(text: str) -> bool:
+    """Whether a caption names a model or data set: `Vgg19`, `Wide ResNet`, `ResNet50 (pretrained)`."""
+    words = text.split()
+    if not all(_NAME.match(word) for word in words):
+        # "ResNet50 预训练": a name with a remark.
+        return len(words) > 1 and bool(_NAME.match(words[0])) and any(c.isupper() or c.isdigit() for c in words[0])
+    return len(words) <= 3 and words[0].lower() not in _DESCRIBES and (len(words) == 1 or any(map(str.isupper, text)))
+
+
+def columns(text: str) -> int:
+    """Width in terminal columns, near enough to call a line short."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def plain(text: str) -> str:
+    """Inline Markdown without its marks: emphasis, code ticks, links, tags."""
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"<[^<>]+>", "", text)
+    return re.sub(r"(\*\*|__|`|(?<!\w)[*_]|[*_](?!\w))", "", text).strip()
+
+
+def cells(line: str, *, code: bool = False) -> list[str]:
+    """Cells of a table row, as written. code: a bar within back-ticks belongs to its cell."""
+    body = line.strip().removeprefix("|")
+    pattern = r"(?:\\.|`[^`]*`|[^|\\])*" if code else r"(?:\\.|[^|\\])*"
+    found, at = [], 0
+    while at <= len(body):
+        match = re.compile(pattern).match(body, at)
+        assert match is not None, "the pattern fits the empty text"
+        found.append(match[0].strip().replace("\\|", "|"))
+        at = max(match.end(), at) + 1
+    # The closing bar opens no cell.
+    if len(found) > 1 and body.rstrip().endswith("|") and not found[-1]:
+        found.pop()
+    return found
+
+
+def front_matter(lines: list[str]) -> dict[str, str]:
+    """Keys and values of a YAML front matter: scalars, lists (joined by commas) and nested keys (dotted).
+
+    The subset of YAML that blogs write; PyYAML is no part of the core. Keys that name a password or
+    token are left out, for what is stored is shown.
+    """
+    out: dict[str, str] = {}
+    path: list[tuple[int, str]] = []
+    for line in lines:
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        depth = len(line) - len(line.lstrip())
+        text = line.strip()
+        if text.startswith("- ") and path:
+            key = ".".join(name for _, name in path)
+            out[key] = ", ".join(filter(None, (out.get(key), _scalar(text[2:]))))
+        elif found := _FRONT_KEY.match(text):
+            path = [one for one in path if one[0] < depth] + [(depth, found[1])]
+            value = _scalar(found[2] or "")
+            if value:
+                out[".".join(name for _, name in path)] = value
+    return {key: value for key, value in out.items() if not _SECRET.search(key)}
+
+
+def _scalar(text: str) -> str:
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        return ", ".join(filter(None, (_scalar(one) for one in text[1:-1].split(","))))
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    return "" if text in ("null", "~", "|", ">") else re.sub(r"\s+#.*$", "", text)

@@ -1,0 +1,87 @@
+"""A report page, Markdown or plain text: pasted logs become runs, rows of result tables become reported results."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from expdb.parsers import Options
+from expdb.parsers.lines import LineReader, epoch_of
+from expdb.parsers.markup import LogBlock, Page, Place, scan
+from expdb.parsers.reading import Reading, Sample
+from expdb.parsers.tables import TableReader
+from expdb.records import Document, Event, RunStart, Unparsed
+
+NAME = "page"
+VERSION = 1
+SUMMARY = "a report page (Markdown or text): pasted log blocks, and result tables with one row per run"
+
+# What a page has and a log has not; looked for before the page is taken apart.
+_SIGNS = ("```", "~~~", "|-", "| -", "|:", "| :", "\n\n", "\n\r\n", "\n#")
+
+
+def recognise(sample: Sample) -> float:
+    """1 for a page with results on it, 0 for everything else: prose without results is no source."""
+    text = sample.text
+    if not text.startswith(("---", "#")) and not any(sign in text for sign in _SIGNS):
+        return 0.0
+    page = scan(text)
+    return 1.0 if page.blocks and _is_page(page) and (_has_results(page) or not sample.whole) else 0.0
+
+
+def parse(reading: Reading, options: Options) -> Iterator[Event]:
+    """Runs of the page in the order they stand on it; whatever else it says is left alone."""
+    page = scan(reading.text)
+    yield Document(page.title)
+    front = {f"page.{key}": value for key, value in page.front.items()}
+    tables = TableReader(options.metric_columns)
+    index, unparsed, examples = 0, 0, []
+    for block in page.blocks:
+        tags = {**front, **_tags(block.place)}
+        called = _name(block.place, page.title)
+        if isinstance(block, LogBlock):
+            reader = LineReader(index)
+            for event in reader.feed(block.line, "\n".join(block.lines)):
+                yield replace(event, caption=called, tags=tags) if isinstance(event, RunStart) else event
+            index += reader.runs
+            unparsed += reader.unparsed.count
+            examples += reader.unparsed.examples
+            continue
+        table = block.place.headings[-1] if block.place.headings else called or reading.name
+        for row in tables.runs(block, index, table):
+            yield replace(row, tags={**tags, **row.tags}) if isinstance(row, RunStart) else row
+            index += isinstance(row, RunStart) and row.index == index
+    yield Unparsed(unparsed, tuple(examples))
+
+
+def _is_page(page: Page) -> bool:
+    """Whether the blocks stand on a page, rather than being one log with noise between its lines."""
+    if page.marked:
+        return True
+    logs = [block for block in page.blocks if isinstance(block, LogBlock)]
+    apart = sum(not _goes_on(a, b) for a, b in zip(logs, logs[1:], strict=False))
+    return page.captioned and (apart > 0 or page.prose > 2)
+
+
+def _goes_on(before: LogBlock, after: LogBlock) -> bool:
+    """Whether the epochs of one block follow those of the other."""
+    last, first = epoch_of(before.lines[-1]), epoch_of(after.lines[0])
+    return last is None or first is None or last <= first <= last + 1
+
+
+def _has_results(page: Page) -> bool:
+    reader = TableReader(frozenset())
+    return any(isinstance(block, LogBlock) or reader.has_results(block) for block in page.blocks)
+
+
+def _name(place: Place, title: str | None) -> str | None:
+    """What the page calls a block: its heading and its caption."""
+    heading = place.headings[-1] if place.headings else None
+    return " · ".join(filter(None, (heading, place.caption))) or title
+
+
+def _tags(place: Place) -> dict[str, str]:
+    tags = {}
+    if place.headings:
+        tags["page.heading"] = " / ".join(place.headings)
+    if place.caption:
+        tags["page.caption"] = place.caption
+    return tags

@@ -1,0 +1,92 @@
+"""Markdown: a pipe table that GitHub, Typora, Hexo (marked) and Jekyll (kramdown) all show as it is meant.
+
+Escapes are those that all four take. A backslash goes before `\\ * _ [ ]` and before `$`, which is mathematics
+on GitHub and in kramdown. Entities stand for what a backslash does not save everywhere: a back-tick (kramdown
+splits rows at code spans before it sees backslashes), `~` (kramdown alone shows the backslash), `|`, HTML's
+`<`, `>` and `&`, and `{`, with which kramdown's attributes and template tags begin. Jekyll runs its templates
+before the Markdown, Hexo after it, when entities may be characters again: there `<wbr>` keeps `{{` apart.
+`--` and `...` are escaped because kramdown and Hexo set them as one character, and `--lr` is no dash; the curly
+quotes they set are left to the page. Signs that open a block are harmless inside a cell.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from expdb.records import Table
+from expdb.reports.layout import MARK, PrintedColumn, printed
+from expdb.reports.text import lines, pad, width
+
+_SPECIAL: Final = re.compile(r"[\\*_\[\]$`~|<>&{]|-{2,}|\.{3,}")
+_ENTITIES: Final = {
+    "`": "&#96;",
+    "~": "&#126;",
+    "|": "&#124;",
+    "<": "&lt;",
+    ">": "&gt;",
+    "&": "&amp;",
+    "{": "&#123;",
+}
+_TEMPLATE: Final = re.compile(r"(?<=&#123;)(?=&#123;|[%#])|(?<=#)(?=\})")
+_ADDRESS: Final = re.compile(r"(?<=[a-z])://|(?<=www)\.", re.IGNORECASE)
+
+# A sign of code that touches an identifier: f(x), data[:], lr=0.1, bn_s, a*b, x<3, {k: 1}, f();, --lr, ~/data.
+_CODE: Final = re.compile(
+    r"""\w[\[{=_] | [={}_]\w | \w\([\w'"*)\[{] | \w\*{1,2}\w | \w[<>]=?\w | ;\w | \w[)\]]?;$ | --\w | ~/""",
+    re.ASCII | re.VERBOSE,
+)
+# What a code span cannot carry through all four: its own fence, a cell's end, a template tag, and an HTML
+# tag, which kramdown looks for in a row before it looks for code.
+_NO_CODE: Final = re.compile(r"[`|]|\{[{%#]|#\}|<[A-Za-z/!?]")
+
+# kramdown takes a row made only of these for a line between the parts of the table.
+_RULER: Final = re.compile(r"[-+:= ]+")
+
+
+def render(table: Table) -> str:
+    """The title in bold, the table padded to equal terminal width, one paragraph in italics for each rule.
+
+    A value of several lines keeps them, by `<br>`; a line that looks like code is a code span. A table
+    without rows is a paragraph that says so, because kramdown shows a table without rows as its source.
+    """
+    words = printed(table)
+    parts = [f"**{_literal(words.title)}**"] if words.title else []
+    if table.rows and table.columns:
+        rows = zip(*map(_aligned, words.columns), strict=True)
+        parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    else:
+        parts.append("*no rows*")
+    parts += [f"*{_literal(rule)}*" for rule in words.rules]
+    return "\n\n".join(parts) + "\n"
+
+
+def _aligned(column: PrintedColumn) -> Iterator[str]:
+    """Heading, delimiter and cells of a column, all of one width."""
+    heading = _cell(column.heading)
+    cells = [_cell(cell) for cell in column.cells]
+    if column.marks:
+        cells = [cell + MARK * marked for cell, marked in zip(cells, column.marks, strict=True)]
+    columns = max(4, width(heading), *map(width, cells))
+    dashes = "-" * (columns - 1)
+    yield pad(heading, columns, column.numeric)
+    yield f"{dashes}:" if column.numeric else f":{dashes}"
+    for cell in cells:
+        yield pad(cell, columns, column.numeric)
+
+
+def _cell(text: str) -> str:
+    cell = "<br>".join(f"`{line}`" if _is_code(line) else _literal(line) for line in lines(text))
+    return f"\\{cell}" if _RULER.fullmatch(cell) else cell
+
+
+def _is_code(line: str) -> bool:
+    return bool(_CODE.search(line)) and not _NO_CODE.search(line)
+
+
+def _literal(line: str) -> str:
+    """A visible line, escaped so that it shows as it is."""
+    escaped = _SPECIAL.sub(lambda match: _ENTITIES.get(match[0]) or re.sub("(.)", r"\\\1", match[0]), line)
+    if escaped != line:
+        # An address is linked as it stands in the source, and would show the escapes.
+        escaped = _ADDRESS.sub(lambda match: f"&#{ord(match[0][0])};{match[0][1:]}", escaped)
+    return _TEMPLATE.sub("<wbr>", escaped)

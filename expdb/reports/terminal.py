@@ -1,0 +1,97 @@
+"""The terminal: a table fitted to the window, where text gives way and numbers are never cut."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, TextIO
+
+from expdb.records import Table
+from expdb.reports import plain
+from expdb.reports.layout import MARK, PrintedColumn, PrintedTable, printed
+from expdb.reports.text import lines, pad, width
+
+if TYPE_CHECKING:
+    import rich.table
+    import rich.text
+
+# More is searched or paged rather than looked at, and rich needs a second for a few thousand rows.
+MOST_ROWS: Final = 200
+
+_GAP = 2
+_NARROW = 12
+
+
+def print_table(table: Table, file: TextIO | None = None) -> None:
+    """Print a table to file, standard output by default: fitted on a terminal, plain anywhere else.
+
+    Plain on a terminal too when there are more than MOST_ROWS rows or the numbers do not fit side by side.
+    NO_COLOR keeps the layout and drops every escape sequence.
+    """
+    out = sys.stdout if file is None else file
+    if not out.isatty() or not table.columns or len(table.rows) > MOST_ROWS:
+        out.write(plain.render(table))
+        return
+    # rich costs time, which a pipe need not pay.
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=out, color_system=None if os.environ.get("NO_COLOR") else "auto", highlight=False)
+    words = printed(table)
+    widths = _widths(words, console.width)
+    if widths is None:
+        out.write(plain.render(table))
+        return
+    if words.title:
+        console.print(Text(words.title, style="bold"))
+    console.print(_fitted(words, widths))
+    for rule in words.rules:
+        console.print(Text(f"# {rule}", style="dim"))
+
+
+def _widths(words: PrintedTable, columns: int) -> list[int] | None:
+    """The least width of each column, with headings whole or else folded; None where the numbers do not fit."""
+    for heading_columns in (columns, _NARROW):
+        widths = [_least_width(column, heading_columns) for column in words.columns]
+        if sum(widths) + _GAP * (len(widths) - 1) <= columns:
+            return widths
+    return None
+
+
+def _least_width(column: PrintedColumn, heading_columns: int) -> int:
+    longest = max((width(line) for cell in column.cells for line in lines(cell)), default=0) + bool(column.marks)
+    if column.numeric:
+        return max(longest, min(width(column.heading), heading_columns))
+    return min(max(longest, width(column.heading)), _NARROW)
+
+
+def _fitted(words: PrintedTable, widths: Sequence[int]) -> "rich.table.Table":
+    from rich import box
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+    for column, least in zip(words.columns, widths, strict=True):
+        grid.add_column(
+            Text(column.heading),
+            justify="right" if column.numeric else "left",
+            overflow="fold",
+            width=least if column.numeric else None,
+            min_width=least,
+        )
+    for row in range(len(words.columns[0].cells)):
+        grid.add_row(*(_cell(column, row, least) for column, least in zip(words.columns, widths, strict=True)))
+    return grid
+
+
+def _cell(column: PrintedColumn, row: int, columns: int) -> "rich.text.Text":
+    # Text, never a string: rich reads markup and emoji codes in strings.
+    from rich.text import Text
+
+    shown = lines(column.cells[row])
+    if not column.numeric:
+        text = Text("\n".join(shown))
+        return text.append(MARK, style="dim") if column.marks and column.marks[row] else text
+    # Filled here, because rich would strip the blank that keeps unmarked digits under marked ones.
+    room = columns - bool(column.marks)
+    text = Text("\n".join(pad(line, room, right=True) for line in shown), justify="left")
+    return text.append(MARK, style="dim") if column.marks and column.marks[row] else text

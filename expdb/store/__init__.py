@@ -1,0 +1,1 @@
+"""The only room that speaks SQL: one SQLite file, or PostgreSQL, that holds experiments, runs, metrics and points."""
