@@ -1,13 +1,13 @@
 """Every error a person can meet, one tree, each with the exit code it ends the command with.
 
-    ExpdbError                 1   something was refused
-    ├── UsageError             2   the words of the command cannot be taken
-    │   └── ExpressionError    2   a column, filter or claim does not parse
-    ├── NotFoundError          3   no such run, experiment, metric or database
-    │   └── AmbiguousError     3   more than one fits; the candidates are named
-    ├── DatabaseError          4   the database cannot be opened, read or written
-    ├── InputError             1   a file that cannot be read as what it is
-    └── MissingExtraError      1   an optional package is not installed
+ExpdbError                 1   something was refused
+├── UsageError             2   the words of the command cannot be taken
+│   └── ExpressionError    2   a column, filter or claim does not parse
+├── NotFoundError          3   no such run, experiment, metric or database
+│   └── AmbiguousError     3   more than one fits; the candidates are named
+├── DatabaseError          4   the database cannot be opened, read or written
+├── InputError             1   a file that cannot be read as what it is
+└── MissingExtraError      1   an optional package is not installed
 """
 
 import importlib.util

@@ -26,6 +26,7 @@ _OPERATORS: dict[str, Operator] = {"==": "=", "<>": "!=", **{sign: sign for sign
 _SELECTIONS: dict[str, Function] = {name: name for name in get_args(Function)}
 _LEAST_ARGUMENT = {"at": 0, "tail": 1}
 _FUNCTIONS = (*_SELECTIONS, "step_of", "n")
+_KEYWORDS = ("and", "or", "not", "as")
 # Character for character, so that a position in the translation is the position in what was typed.
 _FULLWIDTH = str.maketrans("（），＝＞＜！％～", "(),=><!%~")
 # Curly quotes close each other either way round: an input method loses count of which one is due.
@@ -34,7 +35,8 @@ _QUOTES = ("'", '"', "‘’", "“”", "`")
 
 class _Node:
     """A part of a tree; equal to another when kind and fields are."""
-    # Written once: dataclass would compile a pair for each class, a quarter of this module's import time.
+
+    # Written once: what dataclass compiles for each of eleven classes was a third of the import time.
     __slots__ = ()
 
     def fields(self) -> tuple[object, ...]:
@@ -46,10 +48,14 @@ class _Node:
     def __hash__(self) -> int:
         return hash((type(self), self.fields()))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.fields()))})"
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Name(_Node):
     """A param, tag, field or metric by its name."""
+
     text: str
 
     def __str__(self) -> str:
@@ -57,9 +63,10 @@ class Name(_Node):
         return self.text if found and found["name"] == self.text else "`" + self.text.replace("`", "``") + "`"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Number(_Node):
     """A number. value: before the percent sign, so 95% is 95.0. text: as typed, with its percent sign."""
+
     value: float
     percent: bool
     text: str
@@ -68,18 +75,20 @@ class Number(_Node):
         return self.text
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Text(_Node):
     """Quoted text."""
+
     value: str
 
     def __str__(self) -> str:
         return "'" + self.value.replace("'", "''") + "'"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Selection(_Node):
     """A rule that chooses from a metric's curve. argument: the N of at and tail, None for the others."""
+
     function: Function
     metric: str
     argument: int | None = None
@@ -88,18 +97,20 @@ class Selection(_Node):
         return f"{self.function}({Name(self.metric)}{'' if self.argument is None else f', {self.argument}'})"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class StepOf(_Node):
     """The step of the point that first, last, best, min or max chooses."""
+
     selection: Selection
 
     def __str__(self) -> str:
         return f"step_of({self.selection})"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Count(_Node):
     """How many points a metric has."""
+
     metric: str
 
     def __str__(self) -> str:
@@ -109,9 +120,10 @@ class Count(_Node):
 Operand = Name | Number | Text | Selection | StepOf | Count
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Comparison(_Node):
     """Two operands compared. The right side of ~ is a Text that compiles as a regular expression."""
+
     operator: Operator
     left: Operand
     right: Operand
@@ -120,36 +132,40 @@ class Comparison(_Node):
         return f"{self.left} {self.operator} {self.right}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Present(_Node):
     """The operand has a value."""
+
     operand: Operand
 
     def __str__(self) -> str:
         return str(self.operand)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Not(_Node):
     """The part does not hold."""
+
     part: "Condition"
 
     def __str__(self) -> str:
         return f"not ({self.part})" if isinstance(self.part, And | Or) else f"not {self.part}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class And(_Node):
     """Every part holds; two parts or more. What was typed in parentheses stays one part."""
+
     parts: "tuple[Condition, ...]"
 
     def __str__(self) -> str:
         return " and ".join(f"({part})" if isinstance(part, And | Or) else str(part) for part in self.parts)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Or(_Node):
     """Some part holds; two parts or more. What was typed in parentheses stays one part."""
+
     parts: "tuple[Condition, ...]"
 
     def __str__(self) -> str:
@@ -159,9 +175,10 @@ class Or(_Node):
 Condition = Comparison | Present | Not | And | Or
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ColumnExpr(_Node):
     """One column of a table. title: None where none is given."""
+
     operand: Operand
     title: str | None = None
 
@@ -176,12 +193,12 @@ def parse_condition(text: str) -> Condition:
 
 def parse_columns(text: str) -> tuple[ColumnExpr, ...]:
     """The columns, one or more, that the whole text lists; ExpressionError where it does not."""
-    return _Parser(text).whole(_Parser.columns, "',', 'as' or the end", "lr, best(test/accuracy) as 'best accuracy'")
+    return _Parser(text).whole(_Parser.columns, "a comma or the end", "lr, best(test/accuracy) as 'best accuracy'")
 
 
 def parse_column(text: str) -> ColumnExpr:
     """The one column that the whole text states; ExpressionError where it states none or several."""
-    return _Parser(text).whole(_Parser.column, "'as' or the end", "best(test/accuracy) as 'best accuracy'")
+    return _Parser(text).whole(_Parser.column, "the end", "best(test/accuracy) as 'best accuracy'")
 
 
 def parse_operand(text: str) -> Operand:
@@ -223,10 +240,10 @@ def _token_pattern() -> re.Pattern[str]:
 
 
 class _Token(NamedTuple):
-    kind: str  # its group of the pattern
-    typed: str
-    value: str  # typed, with the fullwidth signs outside quotes made ASCII
+    kind: str  # its group of the pattern; a sign or keyword is a kind of its own
+    value: str  # without its quotes
     position: int
+    end: int
 
 
 class _Parser:
@@ -241,43 +258,54 @@ class _Parser:
         for match in _token_pattern().finditer(text.translate(_FULLWIDTH)):
             kind = match.lastgroup or "end"
             start, end = match.span(kind)
-            self.tokens.append(_Token(kind, text[start:end], match[kind], start))
+            if kind in ("text", "ticked"):
+                value = text[start + 1 : end - 1]
+                for quote in next(quotes for quotes in _QUOTES if text[start] in quotes):
+                    value = value.replace(quote * 2, quote)
+            else:
+                value = match[kind]
+            self.tokens.append(_Token(value.lower() if kind in ("sign", "keyword") else kind, value, start, end))
 
     def whole(self, rule: Callable[["_Parser"], T], expected: str, example: str) -> T:
         if self.next.kind == "end":
             raise self.refused("an expression", hint=f"for example: {example}")
         found = rule(self)
         if not self.take("end"):
-            raise self.refused(expected, hint=f"for example: {example}")
+            raise self.refused(expected, hint=None if self.next.kind == "(" else f"for example: {example}")
         return found
 
     @property
     def next(self) -> _Token:
         return self.tokens[self.place]
 
-    def take(self, *wanted: str) -> _Token | None:
+    def take(self, *kinds: str) -> _Token | None:
         token = self.next
-        # Quoted text keeps its quotes here, so it is never taken for a sign or a keyword.
-        if token.kind not in wanted and token.value.lower() not in wanted:
+        if token.kind not in kinds:
             return None
         self.place += 1
         return token
 
     def refused(self, expected: str, token: _Token | None = None, hint: str | None = None) -> ExpressionError:
-        kind, typed, _, position = token or self.next
+        kind, _, position, end = token or self.next
+        typed = self.text[position:end]
         if kind == "unclosed":
             expected, hint = "quotes that close", "a quote inside quotes is written twice"
         elif kind == "unreadable":
             hint = "join with and, or, not; text goes in 'quotes', a name with such characters in `back-ticks`"
-        elif kind == "keyword":
-            hint = f"as a name, the word goes in back-ticks: `{typed}`"
+        elif kind == "(":
+            hint = hint or "a name with parentheses goes in back-ticks; one side of a comparison takes none"
+        elif kind == "compare":
+            hint = hint or f"the comparisons are {' '.join(get_args(Operator))}"
+        elif kind in _KEYWORDS:
+            hint = hint or f"as a name, the word goes in back-ticks: `{typed}`"
         found = repr(typed if len(typed) <= 40 else typed[:40] + "…") if typed else "the end"
         return ExpressionError(f"found {found}, expected {expected}", text=self.text, position=position, hint=hint)
 
     def nested(self, rule: Callable[[], T]) -> T:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise self.refused(f"at most {MAX_DEPTH} levels of parentheses and 'not'", self.tokens[self.place - 1])
+            expected, hint = f"at most {MAX_DEPTH} levels of parentheses and 'not'", "drop those that change nothing"
+            raise self.refused(expected, self.tokens[self.place - 1], hint)
         found = rule()
         self.depth -= 1
         return found
@@ -299,12 +327,15 @@ class _Parser:
         if self.take("("):
             condition = self.nested(self.condition)
             if not self.take(")"):
-                raise self.refused("'and', 'or' or ')'", hint="parentheses hold a condition, not one side of it")
+                raise self.refused("'and', 'or' or ')'")
+            if self.next.kind == "compare":
+                hint = "parentheses go around conditions, not around one side of a comparison"
+                raise self.refused("'and', 'or' or the end", hint=hint)
             return condition
         left, sign = self.operand(), self.take("compare")
         if sign is None:
             if self.next.kind in ("name", "ticked", "number", "text"):
-                hint = f"is a sign missing? {left} = {self.next.typed}"
+                hint = f"is a sign missing? {left} = {self.text[self.next.position : self.next.end]}"
                 raise self.refused("a comparison (= != < <= > >= ~), 'and', 'or' or the end", hint=hint)
             return Present(left)
         operator, at, right = _OPERATORS[sign.value], self.next, self.operand()
@@ -331,7 +362,7 @@ class _Parser:
         if not self.take("as"):
             return ColumnExpr(operand)
         if title := self.take("name", "ticked", "text"):
-            return ColumnExpr(operand, _content(title))
+            return ColumnExpr(operand, title.value)
         raise self.refused("a title")
 
     def columns(self) -> tuple[ColumnExpr, ...]:
@@ -343,11 +374,9 @@ class _Parser:
             raise self.refused("a name, a number, 'text' or a function")
         if token.kind == "number":
             return Number(float(token.value.rstrip("%")), token.value.endswith("%"), token.value)
-        if token.kind == "text":
-            return Text(_content(token))
         if token.kind == "name" and self.take("("):
             return self.function(token)
-        return Name(_content(token))
+        return Text(token.value) if token.kind == "text" else Name(token.value)
 
     def function(self, name: _Token) -> Operand:
         function, at = name.value.lower(), self.next
@@ -361,41 +390,33 @@ class _Parser:
                 raise self.refused("a name, or first, last, best, min or max of one", at)
             applied = StepOf(chosen)
         elif not isinstance(inner, Name):
-            raise self.refused("a name", at, "step_of alone takes a function")
+            raise self.refused("a name", at, "only step_of takes a function")
         elif function == "n":
             applied = Count(inner.text)
         else:
             applied = Selection(_SELECTIONS[function], inner.text, self.argument(function))
         if not self.take(")"):
-            raise self.refused("')'", hint="at(x, N) and tail(x, N) alone take a number")
+            raise self.refused("')'", hint="only at(x, N) and tail(x, N) take a number")
         return applied
 
     def argument(self, function: str) -> int | None:
-        if function not in _LEAST_ARGUMENT:
+        least = _LEAST_ARGUMENT.get(function)
+        if least is None:
             return None
-        least = _LEAST_ARGUMENT[function]
-        if self.take(","):
-            # 18 digits fit the database's integer; 4,301 are more than int() reads.
-            typed = self.next.value
-            if typed.isdecimal() and len(typed) <= 18 and int(typed) >= least and self.take("number"):
-                return int(typed)
-            raise self.refused(f"a whole number, {least} or more")
-        raise self.refused("',' and a whole number", hint=f"for example: {function}(x, 5)")
+        if not self.take(","):
+            raise self.refused("',' and a whole number", hint=f"for example: {function}(x, 5)")
+        number = self.take("number")
+        # 18 digits fit the database's integer; 4,301 are more than int() reads.
+        if number and number.value.isdecimal() and len(number.value) <= 18 and int(number.value) >= least:
+            return int(number.value)
+        raise self.refused(f"a whole number, {least} or more, in 18 digits at most", number)
 
     def unknown(self, name: _Token) -> ExpressionError:
         from difflib import get_close_matches
 
         close = get_close_matches(name.value.lower(), _FUNCTIONS, n=1)
         meant = f"did you mean {close[0]}? " if close else ""
-        ticked = Name(self.text[name.position :].partition(")")[0] + ")")
+        end = next((token.end for token in self.tokens[self.place :] if token.kind == ")"), len(self.text))
+        ticked = Name(self.text[name.position : end])
         hint = f"{meant}functions: {', '.join(_FUNCTIONS)}; a name with parentheses goes in back-ticks: {ticked}"
         return self.refused("a function", name, hint)
-
-
-def _content(token: _Token) -> str:
-    if token.kind not in ("text", "ticked"):
-        return token.value
-    content = token.typed[1:-1]
-    for quote in next(quotes for quotes in _QUOTES if token.typed[0] in quotes):
-        content = content.replace(quote * 2, quote)
-    return content

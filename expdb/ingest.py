@@ -109,24 +109,29 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def short_names(paths: Sequence[Path]) -> list[str]:
     """For each path the least that tells it from the others: its stem, or the folders in which they differ."""
-    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    out = [path.stem for path in paths]
     by_stem: dict[str, list[int]] = {}
-    for i, path in enumerate(paths):
-        by_stem.setdefault(path.stem or path.name, []).append(i)
-    out = [""] * len(paths)
+    for i, stem in enumerate(out):
+        by_stem.setdefault(stem, []).append(i)
     for stem, group in by_stem.items():
         if len(group) == 1:
             out[group[0]] = stem if stem != STDIN else "stdin"
             continue
-        folders = [parts[i][:-1] for i in group]
-        keep_file = len(set(folders)) < len(folders)
-        paths_of = [parts[i] if keep_file else parts[i][:-1] for i in group]
-        head = len(os.path.commonprefix(paths_of))
-        tail = 0 if keep_file else len(os.path.commonprefix([p[head:][::-1] for p in paths_of]))
-        for i, whole in zip(group, paths_of, strict=True):
-            rest = whole[head : len(whole) - tail]
-            out[i] = "/".join(rest) or stem
+        parts = [Path(os.path.abspath(paths[i])).parts for i in group]
+        if len({one[:-1] for one in parts}) == len(parts):
+            parts = [one[:-1] for one in parts]
+            tail = _shared([one[::-1] for one in parts])
+        else:
+            tail = 0
+        head = _shared(parts)
+        for i, whole in zip(group, parts, strict=True):
+            out[i] = "/".join(whole[head : len(whole) - tail]) or stem
     return out
+
+
+def _shared(parts: Sequence[tuple[str, ...]]) -> int:
+    """How many parts all begin with."""
+    return next((n for n, level in enumerate(zip(*parts, strict=False)) if len(set(level)) > 1), min(map(len, parts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +311,7 @@ def _tally(standing: Standing, events: Iterable[Event]) -> Written:
             out.runs += event.line > taken
             out.reads += 1
         elif isinstance(event, Points):
-            out.points += sum(line > taken for curve in event.curves for line in curve.lines)
+            out.points += sum((line or 0) > taken for curve in event.curves for line in curve.lines)
         elif isinstance(event, Unparsed):
             out.unparsed, out.examples = event.count, event.examples
     return out

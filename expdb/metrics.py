@@ -72,7 +72,16 @@ QUANTITIES = (
         "epoch_time",
         "min",
         (
-            *("use time", "used time", "time used", "time use", "epoch time", "time per epoch", "cost time", "time cost"),
+            *(
+                "use time",
+                "used time",
+                "time used",
+                "time use",
+                "epoch time",
+                "time per epoch",
+                "cost time",
+                "time cost",
+            ),
             *("用时", "耗时", "时间", "花费时间"),
         ),
         unit="s",
@@ -86,11 +95,11 @@ _QUANTITY_OF = {alias: quantity for quantity in QUANTITIES for alias in quantity
 _BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}
 
 UNIT_WORDS: dict[str, Unit] = {
-    **{word: "percent" for word in ("%", "％", "percent")},
-    **{word: "s" for word in ("s", "sec", "secs", "second", "seconds", "秒")},
-    **{word: "ms" for word in ("ms", "msec", "毫秒")},
-    **{word: "min" for word in ("min", "mins", "minutes", "分钟")},
-    **{word: "h" for word in ("h", "hr", "hrs", "hours", "小时")},
+    **dict.fromkeys(("%", "％", "percent"), "percent"),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "秒"), "s"),
+    **dict.fromkeys(("ms", "msec", "毫秒"), "ms"),
+    **dict.fromkeys(("min", "mins", "minutes", "分钟"), "min"),
+    **dict.fromkeys(("h", "hr", "hrs", "hours", "小时"), "h"),
 }
 
 # A Chinese label has no spaces: its words are cut at the split's name, which comes first.

@@ -7,10 +7,11 @@ Lines are 1-based and counted at line feeds, as editors do. A step is an integer
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 Kind = Literal["curve", "reported"]
 Unit = Literal["fraction", "percent", "s", "ms", "min", "h"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
 Better = Literal["max", "min"]
 
 CURVE: Kind = "curve"
@@ -38,14 +39,14 @@ class Metric:
 class Curve:
     """Consecutive points of one metric, in the order of the file; all sequences have one length.
 
-    lines never goes down. epochs: for curves whose step is not the epoch. decimals: the most digits
-    printed behind the point by any value, None where one was printed with an exponent.
+    lines never goes down; None: typed in by hand. epochs: for curves whose step is not the epoch. decimals:
+    the most digits printed behind the point by any value, None where one was printed with an exponent.
     """
 
     metric: Metric
     steps: Sequence[int | None]
     values: Sequence[float]
-    lines: Sequence[int]
+    lines: Sequence[int | None]
     decimals: int | None = None
     epochs: Sequence[float | None] | None = None
     times_ms: Sequence[int | None] | None = None
@@ -142,6 +143,13 @@ class Summary:
                 self.max_value, self.max_step = high, steps[values.index(high)]
         self._add_last(steps, values, times_ms)
         self.count += len(values)
+
+    def row(self) -> tuple[int | float | None, ...]:
+        """Its numbers in the order of the columns of table `metric`."""
+        return (
+            *(self.count, self.nonfinite, self.first_step, self.first_value, self.last_step, self.last_time_ms),
+            *(self.last_value, self.min_step, self.min_value, self.max_step, self.max_value),
+        )
 
     def _add_last(
         self, steps: Sequence[int | None], values: Sequence[float], times_ms: Sequence[int | None] | None

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from expdb.errors import UsageError
@@ -37,5 +37,5 @@ def now_ms(environ: Mapping[str, str] = os.environ) -> int:
             moment = datetime.fromisoformat(held)
         except ValueError:
             raise UsageError(f"EXPDB_NOW is no time: {held!r}", hint="EXPDB_NOW=2026-01-31T12:00:00Z") from None
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return round(seconds * 1000)

@@ -51,8 +51,8 @@ def built_in() -> Parsers:
     """The readers that ship with expdb, by name."""
     found: dict[str, Parser] = {}
     for name in BUILT_IN:
-        module = import_module(f"expdb.parsers.{name}")
-        found[module.NAME] = module  # type: ignore[assignment]  # a module is checked against the protocol in a test
+        module: Parser = import_module(f"expdb.parsers.{name}")
+        found[module.NAME] = module
     return found
 
 

@@ -27,7 +27,10 @@ _UNIT = "|".join(sorted(map(re.escape, metrics.UNIT_WORDS), key=len, reverse=Tru
 # On a page a line may end in a hard break.
 _END = rf"{_GAP}*(?:<br ?/?>|\\)?[ \t]*\r?"
 _BREAK = re.compile(r"(?:<br ?/?>|\\)?\s*$")
-_EPOCH = re.compile(r"[ \t]*(?i:epochs?|轮次|轮)[ \t]*[:=：#]?[ \t]*[\[(]?[ \t]*(\d{1,18})(?:[ \t]*/[ \t]*\d+)?[ \t]*[\])]?:?(?![\w.%])")
+_EPOCH = re.compile(
+    r"[ \t]*(?i:epochs?|轮次|轮)[ \t]*[:=：#]?[ \t]*[\[(]?[ \t]*(\d{1,18})(?:[ \t]*/[ \t]*\d+)?[ \t]*[\])]?:?(?![\w.%])"
+)
+_ANY_NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?![\w.])")
 _FIELD = re.compile(
     rf"({_WORD}(?: {_WORD}){{0,3}})(?:[ \t]*[:=：][ \t]*|[ \t]+)({_NUMBER})"
     # A unit is glued to its number, or ends its field: in "0.5 min 0.1" min is the next label.
@@ -52,7 +55,6 @@ class Template:
     pattern: str
 
 
-@lru_cache(maxsize=1024)
 def template_of(line: str) -> Template | None:
     """The kind of a log line, None where it is none: every character must belong to a field or a gap.
 
@@ -60,7 +62,12 @@ def template_of(line: str) -> Template | None:
     """
     if len(line) > LINE_LIMIT:
         return None
-    line = _BREAK.sub("", line, count=1)
+    # Lines that differ in their numbers alone are of one kind, which is worked out once.
+    return _template(_ANY_NUMBER.sub("0", _BREAK.sub("", line, count=1)))
+
+
+@lru_cache(maxsize=4096)
+def _template(line: str) -> Template | None:
     pieces, fields, at = [], [], 0
     found = _EPOCH.match(line)
     if found:
@@ -106,11 +113,11 @@ def is_log_line(line: str) -> bool:
 
 def _tolerant(text: str) -> str:
     """The text as a pattern that does not mind how wide its blanks are."""
-    out = []
-    for part in re.findall(r"[ \t]+|[^ \t]+", text):
-        out.append("[ \\t]+" if part.isspace() else f"{re.escape(part)}")
+    out = ["[ \\t]+" if part.isspace() else re.escape(part) for part in re.findall(r"[ \t]+|[^ \t]+", text)]
     # Around punctuation blanks come and go.
-    return re.sub(r"(?:\[ \\t\]\+)?([,;|:=，；：])(?:\[ \\t\]\+)?", r"[ \\t]*\1[ \\t]*", "".join(out).replace("\\|", "[|]"))
+    return re.sub(
+        r"(?:\[ \\t\]\+)?([,;|:=，；：])(?:\[ \\t\]\+)?", r"[ \\t]*\1[ \\t]*", "".join(out).replace("\\|", "[|]")
+    )
 
 
 def _counter(text: str) -> str:
@@ -273,9 +280,9 @@ class LineReader:
         else:
             starts.append((lines[0], None))
         if any(b < a for a, b in pairwise(steps)):
-            for i in range(1, len(steps)):
-                if steps[i] < steps[i - 1] and steps[i] <= self._first_step:
-                    starts.append((lines[i], self._fell(steps[i - 1], steps[i], lines[i])))
+            for (_, before), (line, now) in pairwise(zip(lines, steps, strict=True)):
+                if now < before and now <= self._first_step:
+                    starts.append((line, self._fell(before, now, line)))  # _fell moves the bound
         self._last_step = steps[-1]
         ends = [line for line, _ in starts[1:]] + [lines[-1] + 1]
         return [(first, last, reason) for (first, reason), last in zip(starts, ends, strict=True)]
@@ -330,8 +337,7 @@ def decimals_of(texts: Sequence[str]) -> int | None:
     joined = " ".join(texts)
     if "e" in joined or "E" in joined:
         return None
-    whole, _, behind = texts[0].partition(".")
-    most = len(behind)
+    most = len(texts[0].partition(".")[2])
     while _more_digits(most + 1).search(joined):
         most += 1
     return most

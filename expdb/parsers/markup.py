@@ -26,8 +26,27 @@ _NO_CAPTION = re.compile(r"[=(){}\[\];<>`|\\$&]|[，。？！；]|[.?!:：,]$|:/
 _NAME = re.compile(r"[A-Za-z][\w.+/-]*$")
 # First words of a description ("with batch norm", "改用预训练模型"), as opposed to a name ("ResNet").
 _DESCRIBES = frozenset(
-    "with without using use used after before adding add added plus change changed replace replaced no then and on in"
-    " for from to by the a an train training trained test testing results result".split()
+    (
+        *("with", "without", "using", "use", "used", "after", "before", "adding", "add", "added", "plus", "change"),
+        *(
+            "changed",
+            "replace",
+            "replaced",
+            "no",
+            "then",
+            "and",
+            "on",
+            "in",
+            "for",
+            "from",
+            "to",
+            "by",
+            "the",
+            "a",
+            "an",
+        ),
+        *("train", "training", "trained", "test", "testing", "results", "result"),
+    )
 )
 
 
@@ -231,7 +250,10 @@ class _Scanner:
             after = end
             while after < len(self.lines) and not self.lines[after].strip():
                 after += 1
-            before, now = epoch_of(self.lines[end - 1]), epoch_of(self.lines[after]) if after < len(self.lines) else None
+            before, now = (
+                epoch_of(self.lines[end - 1]),
+                epoch_of(self.lines[after]) if after < len(self.lines) else None,
+            )
             if after == end or before is None or now != before + 1 or not is_log_line(self.lines[after]):
                 break
             end = after + 1
@@ -269,7 +291,9 @@ def _has_latin(text: str) -> bool:
 
 def _describes(text: str) -> bool:
     """Whether a Chinese caption says what was done rather than what it is about."""
-    return bool(re.match("使用|改用|采用|换用|加入|增加|加上|去掉|去除|换成|改为|改成|调整|对|将|把|在|用|不|没有|只", text))
+    return bool(
+        re.match("使用|改用|采用|换用|加入|增加|加上|去掉|去除|换成|改为|改成|调整|对|将|把|在|用|不|没有|只", text)
+    )
 
 
 def _is_name(text: str) -> bool:

@@ -1,7 +1,9 @@
 """A report page, Markdown or plain text: pasted logs become runs, rows of result tables become reported results."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 from expdb.parsers import Options
 from expdb.parsers.lines import LineReader, epoch_of
@@ -14,14 +16,14 @@ NAME = "page"
 VERSION = 1
 SUMMARY = "a report page (Markdown or text): pasted log blocks, and result tables with one row per run"
 
-# What a page has and a log has not; looked for before the page is taken apart.
-_SIGNS = ("```", "~~~", "|-", "| -", "|:", "| :", "\n\n", "\n\r\n", "\n#")
+# What a page has and a log has not (a fence, a blank line, a heading, a table's rule); looked for first.
+_SIGNS = re.compile(r"\n(?=[ \t>]*(?:```|~~~|\r?\n|#|\|))|\|[ \t]*:?--|^[ \t>]*(?:```|~~~|---|#|\|)")
 
 
 def recognise(sample: Sample) -> float:
     """1 for a page with results on it, 0 for everything else: prose without results is no source."""
     text = sample.text
-    if not text.startswith(("---", "#")) and not any(sign in text for sign in _SIGNS):
+    if not _SIGNS.search(text):
         return 0.0
     page = scan(text)
     return 1.0 if page.blocks and _is_page(page) and (_has_results(page) or not sample.whole) else 0.0
@@ -33,7 +35,8 @@ def parse(reading: Reading, options: Options) -> Iterator[Event]:
     yield Document(page.title)
     front = {f"page.{key}": value for key, value in page.front.items()}
     tables = TableReader(options.metric_columns)
-    index, unparsed, examples = 0, 0, []
+    index, unparsed = 0, 0
+    examples: list[tuple[int, str]] = []
     for block in page.blocks:
         tags = {**front, **_tags(block.place)}
         called = _name(block.place, page.title)
@@ -57,7 +60,7 @@ def _is_page(page: Page) -> bool:
     if page.marked:
         return True
     logs = [block for block in page.blocks if isinstance(block, LogBlock)]
-    apart = sum(not _goes_on(a, b) for a, b in zip(logs, logs[1:], strict=False))
+    apart = sum(not _goes_on(a, b) for a, b in pairwise(logs))
     return page.captioned and (apart > 0 or page.prose > 2)
 
 

@@ -14,13 +14,15 @@ _NUMBER = re.compile(
     r"(?:\s*(?:±|\+/-|\+-|\\pm)\s*(?:\d+(?:\.\d*)?|\.\d+)\s*[%％]?)?"
 )
 _HEADER_UNIT = re.compile(r"[(（\[]\s*([^()（）\[\]]+?)\s*[)）\]]\s*[↑↓]?\s*$")
-_RULE = re.compile(r"^(best|max|highest|last|final|mean|average|avg|最佳|最好|最高|最终|平均)[\s_:：的]*", re.IGNORECASE)
+_RULE = re.compile(
+    r"^(best|max|highest|last|final|mean|average|avg|最佳|最好|最高|最终|平均)[\s_:：的]*", re.IGNORECASE
+)
 _RULES = {
     **dict.fromkeys(("best", "max", "highest", "最佳", "最好", "最高"), "best"),
     **dict.fromkeys(("last", "final", "最终"), "last"),
     **dict.fromkeys(("mean", "average", "avg", "平均"), "mean"),
 }
-_MISSING = frozenset(("", "-", "--", "—", "–", "/", "n/a", "na", "none", "无", "tbd", "todo"))  # noqa: RUF001
+_MISSING = frozenset(("", "-", "--", "—", "–", "/", "n/a", "na", "none", "无", "tbd", "todo"))
 
 
 @dataclass(frozen=True, slots=True)

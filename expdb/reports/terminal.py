@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     import rich.table
     import rich.text
 
-# More is searched or paged rather than looked at, and rich needs a second for a few thousand rows.
+# More is searched or paged rather than looked at, and rich needs 0.9 s for 2,000 rows of ten columns, plain 0.01 s.
 MOST_ROWS: Final = 200
 
 _GAP = 2
 _NARROW = 12
+_READABLE = 24
 
 
 def print_table(table: Table, file: TextIO | None = None) -> None:
@@ -50,18 +51,18 @@ def print_table(table: Table, file: TextIO | None = None) -> None:
 
 def _widths(words: PrintedTable, columns: int) -> list[int] | None:
     """The least width of each column, with headings whole or else folded; None where the numbers do not fit."""
-    for heading_columns in (columns, _NARROW):
-        widths = [_least_width(column, heading_columns) for column in words.columns]
+    for heading_columns, text_columns in ((columns, _READABLE), (_NARROW, _NARROW)):
+        widths = [_least_width(column, heading_columns, text_columns) for column in words.columns]
         if sum(widths) + _GAP * (len(widths) - 1) <= columns:
             return widths
     return None
 
 
-def _least_width(column: PrintedColumn, heading_columns: int) -> int:
+def _least_width(column: PrintedColumn, heading_columns: int, text_columns: int) -> int:
     longest = max((width(line) for cell in column.cells for line in lines(cell)), default=0) + bool(column.marks)
     if column.numeric:
         return max(longest, min(width(column.heading), heading_columns))
-    return min(max(longest, width(column.heading)), _NARROW)
+    return min(max(longest, width(column.heading)), text_columns)
 
 
 def _fitted(words: PrintedTable, widths: Sequence[int]) -> "rich.table.Table":
@@ -93,5 +94,5 @@ def _cell(column: PrintedColumn, row: int, columns: int) -> "rich.text.Text":
         return text.append(MARK, style="dim") if column.marks and column.marks[row] else text
     # Filled here, because rich would strip the blank that keeps unmarked digits under marked ones.
     room = columns - bool(column.marks)
-    text = Text("\n".join(pad(line, room, right=True) for line in shown), justify="left")
+    text = Text("\n".join(pad(line, room, right=True) for line in shown or [""]), justify="left")
     return text.append(MARK, style="dim") if column.marks and column.marks[row] else text

@@ -48,7 +48,8 @@ def lines(text: str) -> list[str]:
     if text.isprintable():
         bare = text.strip(" ")
         return [bare] if bare else []
-    return [visible(bare) for line in text.replace("\r\n", "\n").split("\n") if (bare := line.strip(" \t"))]
+    shown = (visible(line.strip(" \t")) for line in text.replace("\r\n", "\n").split("\n"))
+    return [line for line in shown if line and not line.isspace()]
 
 
 def one_line(text: str) -> str:

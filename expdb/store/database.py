@@ -232,9 +232,13 @@ def _translated(error: sqlite3.Error, path: Path) -> DatabaseError:
         what = "is damaged" if "malformed" in text else "is not a SQLite database"
         return DatabaseError(f"{path} {what}", hint=hint if "malformed" in text else "name another file: --db FILE")
     if "full" in text:
-        return DatabaseError(f"{path}: no room left; nothing of this step was stored", hint="free some space, then repeat")
+        return DatabaseError(
+            f"{path}: no room left; nothing of this step was stored", hint="free some space, then repeat"
+        )
     if "readonly" in text or "unable to open" in text:
-        return DatabaseError(f"{path} cannot be opened for this: {text}", hint="check the permissions of file and folder")
+        return DatabaseError(
+            f"{path} cannot be opened for this: {text}", hint="check the permissions of file and folder"
+        )
     if "locked" in text:
         return DatabaseError(f"{path} is locked by another process", hint="wait for it to end, then repeat")
     return DatabaseError(f"{path}: SQLite says: {text}")

@@ -19,7 +19,7 @@ def stored(path: Path, database: Path) -> str:
     except ValueError:
         # Another drive of Windows.
         relative = full
-    text = (full if relative.parts[:_UPWARD + 1] == ("..",) * (_UPWARD + 1) else relative).as_posix()
+    text = (full if relative.parts[: _UPWARD + 1] == ("..",) * (_UPWARD + 1) else relative).as_posix()
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -99,13 +99,13 @@ def insert_points(rows: int, *, timed: bool) -> str:
         step, value, line, epoch, time_ms = (4 + i + part * rows for part in range(5))
         late = (f"?{epoch}", f"?{time_ms}") if timed else ("NULL", "NULL")
         out.append(f"(?1, ?2 + {i}, ?{step}, {late[0]}, ?{value}, {late[1]}, ?3, ?{line})")
-    return (
-        "INSERT INTO point (metric_id, seq, step, epoch, value, time_ms, source_no, line) VALUES " + ", ".join(out)
-    )
+    return "INSERT INTO point (metric_id, seq, step, epoch, value, time_ms, source_no, line) VALUES " + ", ".join(out)
 
 
 def every() -> dict[str, str]:
     """All statements by name."""
     texts = {name: text for name, text in globals().items() if name.isupper() and isinstance(text, str)}
-    bulk = {f"insert_points({n}, {timed})": insert_points(n, timed=timed) for n in POINT_ROWS for timed in (False, True)}
+    bulk = {
+        f"insert_points({n}, {timed})": insert_points(n, timed=timed) for n in POINT_ROWS for timed in (False, True)
+    }
     return texts | bulk

@@ -186,11 +186,7 @@ class Writer:
         for one in open_metrics:
             summary, metric = one.summary, one.metric
             unit = metric.unit or metrics.unit_of(metric.name, summary.min_value, summary.max_value)
-            numbers = (
-                *(summary.count, summary.nonfinite, summary.first_step, summary.first_value, summary.last_step),
-                *(summary.last_time_ms, summary.last_value, summary.min_step, summary.min_value),
-                *(summary.max_step, summary.max_value),
-            )
+            numbers = summary.row()
             if one.stored:
                 grown.append((unit, one.decimals, *numbers, one.id))
                 continue
@@ -334,9 +330,7 @@ class _Intake:
         head = self.head
         name = self.writer.free_name(self.experiment_id, event.caption or head.run_name)
         origin = "page" if self.is_page else "log"
-        made = self.at.execute(
-            sql.INSERT_RUN, (uuid4().hex, self.experiment_id, name, origin, "finished", None, None)
-        )
+        made = self.at.execute(sql.INSERT_RUN, (uuid4().hex, self.experiment_id, name, origin, "finished", None, None))
         run_id = int(made.lastrowid or 0)
         self._put_words(run_id, {**event.params, **head.params}, {**event.tags, **head.tags}, event.reason)
         self.open[event.index] = _OpenRun(run_id, name, 1, event.line, event.line)
@@ -398,17 +392,16 @@ class _Intake:
             new = tuple(rows.fetchall())
             if new != old:
                 differ = sum(a != b for a, b in zip(old, new, strict=False))
+                both = min(len(old), len(new))
                 self.out.changes.append(
-                    f"{run.name}: {key} {len(old)} → {len(new)} points, {differ} of the first {min(len(old), len(new))} differ"
+                    f"{run.name}: {key} {len(old)} → {len(new)} points, {differ} of the first {both} differ"
                 )
         for key, one in run.metrics.items():
             if key not in run.before and not one.stored:
                 self.out.changes.append(f"{run.name}: {key} is new ({one.summary.count} points)")
 
     def _put_run_source(self, run: _OpenRun) -> None:
-        self.at.execute(
-            sql.PUT_RUN_SOURCE, (run.id, run.source_no, self.source_id, run.line_first, run.line_last)
-        )
+        self.at.execute(sql.PUT_RUN_SOURCE, (run.id, run.source_no, self.source_id, run.line_first, run.line_last))
 
     def _repeat(self, event: Repeat) -> None:
         run = self.open[event.index]
@@ -424,7 +417,7 @@ class _Intake:
         seen: set[str] = set()
         for curve in event.curves:
             one = self._metric(run, curve.metric, seen)
-            start = bisect_right(curve.lines, run.taken) if run.taken else 0
+            start = bisect_right(curve.lines, run.taken, key=_line) if run.taken else 0
             if start == len(curve.values):
                 continue
             if one.seq < 0:
@@ -452,6 +445,10 @@ class _Intake:
         if key not in run.metrics:
             run.metrics[key] = _OpenMetric(self.writer.metric_id(), metric, key, Summary(), None, 0, stored=False)
         return run.metrics[key]
+
+
+def _line(line: int | None) -> int:
+    return line or 0
 
 
 def as_number(text: str) -> float | None:

@@ -1,0 +1,1 @@
+"""What expdb's speed is measured with; results stand in RESULTS.md."""

@@ -1,0 +1,176 @@
+"""Three ways to store a folder of logs: the floor, expdb, MLflow. Each is timed in a process of its own.
+
+The clock covers the work alone: files to stored points. Imports and the making of an empty database come before it.
+"""
+
+import argparse
+import json
+import re
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks import processes
+
+FLOOR, OURS, MLFLOW = "floor", "expdb", "mlflow"
+
+_ROWS = 500
+_BATCH_POINTS = 200_000
+_MLFLOW_BATCH = 1000
+
+_LABELS = ("loss", "train accuracy", "test accuracy", "use time", "lr")
+_NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf)"
+# Comma, tab or blanks between fields, any subset of the fields, CRLF.
+_LINE = re.compile(
+    r"^[ \t]*epoch[ \t]+(\d+)"
+    + "".join(rf"(?:[,\t ]+{label.replace(' ', '[ ]+')}[ \t:=]+{_NUMBER})?" for label in _LABELS)
+    + r"[,\t ]*\r?$",
+    re.MULTILINE | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What one way took for so many files and points."""
+
+    seconds: float
+    files: int
+    points: int
+
+
+def measured(way: str, folder: Path, database: Path) -> Timing:
+    """Store the folder's logs in a fresh process. The database is made where there is none."""
+    processes.flush_disks()
+    command = [sys.executable, "-m", "benchmarks.ways", way, str(folder), str(database)]
+    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
+    done = processes.run(command, database.parent, environment)
+    return Timing(**json.loads(done.output.splitlines()[-1]))
+
+
+def into_bare_table(paths: Sequence[Path], database: Path) -> Timing:
+    """The least anyone can do: one regex over each file, many-row INSERTs into a bare table. Nothing else is kept."""
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS point (metric_id INTEGER, seq INTEGER, step INTEGER, value REAL,"
+        " PRIMARY KEY (metric_id, seq)) WITHOUT ROWID"
+    )
+    full = _insert(_ROWS)
+
+    start = time.perf_counter()
+    cells: list[float | None] = []
+    metric_id = points = pending = 0
+    connection.execute("BEGIN")
+    for path in paths:
+        for steps, values in _curves(path):
+            count = len(values)
+            row: list[float | None] = [metric_id] * (4 * count)
+            row[1::4], row[2::4], row[3::4] = range(count), steps, values
+            cells += row
+            metric_id += 1
+            points += count
+            pending += count
+        while len(cells) >= 4 * _ROWS:
+            connection.execute(full, cells[: 4 * _ROWS])
+            del cells[: 4 * _ROWS]
+        if pending >= _BATCH_POINTS:
+            connection.execute("COMMIT")
+            connection.execute("BEGIN")
+            pending = 0
+    if cells:
+        connection.execute(_insert(len(cells) // 4), cells)
+    connection.execute("COMMIT")
+    return _stopped(start, len(paths), points)
+
+
+def into_expdb(paths: Sequence[Path], database: Path) -> Timing:
+    """`expdb ingest FOLDER` without its start-up and its progress bar."""
+    from expdb import ingest
+    from expdb.parsers import built_in
+    from expdb.store.database import Database
+
+    built_in()
+    with Database.create(database) as store:
+        start = time.perf_counter()
+        items, missing = ingest.collect([str(paths[0].parent)], database)
+        outcome = ingest.ingest(store, items, ingest.Request())
+        timing = _stopped(start, len(items), sum(one.written.points for one in outcome.done))
+    refused = [*missing, *outcome.refused]
+    if refused:
+        raise refused[0]
+    return timing
+
+
+def into_mlflow(paths: Sequence[Path], database: Path) -> Timing:
+    """Parse with `re`, then log_batch into MLflow's SQLite store: a run per file, the most metrics a call takes."""
+    from mlflow.entities import Metric
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{database}")
+    experiment_id = client.create_experiment("logs", artifact_location=str(database.parent / "artifacts"))
+
+    start = time.perf_counter()
+    points = 0
+    for path in paths:
+        run_id = client.create_run(experiment_id, run_name=path.stem).info.run_id
+        now_ms = time.time_ns() // 1_000_000
+        batch = [
+            Metric(label, value, now_ms, step)
+            for label, (steps, values) in zip(_LABELS, _curves(path), strict=True)
+            for step, value in zip(steps, values, strict=True)
+        ]
+        for at in range(0, len(batch), _MLFLOW_BATCH):
+            client.log_batch(run_id, metrics=batch[at : at + _MLFLOW_BATCH])
+        points += len(batch)
+    return _stopped(start, len(paths), points)
+
+
+WAYS: dict[str, Callable[[Sequence[Path], Path], Timing]] = {
+    FLOOR: into_bare_table,
+    OURS: into_expdb,
+    MLFLOW: into_mlflow,
+}
+
+
+def _curves(path: Path) -> Iterator[tuple[list[int], list[float]]]:
+    """(steps, values) of each label's curve, in the order of _LABELS; empty where no line has it."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [match.groups() for match in _LINE.finditer(file.read())]
+    if not rows:
+        yield from (([], []) for _ in _LABELS)
+        return
+    epochs, *columns = zip(*rows, strict=True)
+    steps = list(map(int, epochs))
+    for texts in columns:
+        if None not in texts:
+            yield steps, list(map(float, texts))
+        else:
+            there = [(step, float(text)) for step, text in zip(steps, texts, strict=True) if text is not None]
+            yield [step for step, _ in there], [value for _, value in there]
+
+
+def _insert(rows: int) -> str:
+    return f"INSERT INTO point VALUES {','.join(['(?,?,?,?)'] * rows)}"
+
+
+def _stopped(start: float, files: int, points: int) -> Timing:
+    return Timing(time.perf_counter() - start, files, points)
+
+
+def main() -> None:
+    """`python -m benchmarks.ways WAY FOLDER DATABASE`: do it once and print the timing as JSON."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("way", choices=WAYS)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("database", type=Path)
+    words = parser.parse_args()
+    paths = sorted(words.folder.iterdir())
+    print(json.dumps(asdict(WAYS[words.way](paths, words.database))))
+
+
+if __name__ == "__main__":
+    main()

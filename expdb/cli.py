@@ -1,0 +1,440 @@
+"""The command line: flags in, exit codes out. Heavy imports wait inside the command that needs them."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
+
+import typer
+
+from expdb import __version__
+from expdb.errors import AmbiguousError, ExpdbError, UsageError
+
+if TYPE_CHECKING:
+    from expdb.records import Table
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="expdb",
+    help="Old training logs and report pages in, comparison tables out.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db_app = typer.Typer(help="The database as a whole.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(db_app, name="db")
+
+Experiment = Annotated[Optional[str], typer.Option("--experiment", "-e", help="Experiment.", show_default=False)]
+Db = Annotated[
+    Optional[Path],
+    typer.Option("--db", help="Database file. Default: EXPDB_DB, the nearest runs/expdb.db upward, or that here."),
+]
+Run = Annotated[str, typer.Argument(help="A uid's first 4 or more characters, a name, or @1 for the newest.")]
+Params = Annotated[Optional[list[str]], typer.Option("--set", "-s", help="Param key=value. Repeatable.")]
+Tags = Annotated[Optional[list[str]], typer.Option("--tag", "-t", help="Tag key=value. Repeatable.")]
+As = Annotated[Optional[str], typer.Option("--as", help="Input format, where it is not recognised.", metavar="NAME")]
+Columns = Annotated[
+    Optional[str],
+    typer.Option("--metric-columns", help="Table columns that hold results: headers, by comma.", metavar="HEADER,..."),
+]
+Format = Annotated[
+    Optional[str], typer.Option("--format", help="table, md, csv or json. Default: the suffix of -o, else table.")
+]
+Output = Annotated[Optional[Path], typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")]
+Where = Annotated[Optional[str], typer.Option("--where", "-w", help="Only runs for which this holds.", metavar="EXPR")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
+    """Old training logs and report pages in, comparison tables out."""
+    if version:
+        print(f"expdb {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for standard input.")],
+    experiment: Experiment = None,
+    params: Params = None,
+    tags: Tags = None,
+    as_format: As = None,
+    metric_columns: Columns = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be stored; store nothing.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Read known files again and update their runs.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Make new runs even of known files.")] = False,
+    db: Db = None,
+) -> None:
+    """Read training logs and report pages into the results database."""
+    from expdb import feedback
+    from expdb import ingest as verb
+
+    if again and copy:
+        raise UsageError("--again updates runs and --copy makes new ones; choose one")
+    request = verb.Request(
+        experiment=experiment,
+        params=_pairs(params, "-s"),
+        tags=_pairs(tags, "-t"),
+        as_format=as_format,
+        metric_columns=_headers(metric_columns),
+        again=again,
+        copy=copy,
+        dry_run=dry_run,
+    )
+    path = _path(db)
+    items, missing = verb.collect(paths, path)
+    with feedback.progress(len(items)) as step, _database(path, "dry-run" if dry_run else "create") as database:
+        outcome = verb.ingest(database, items, request, step)
+    outcome.refused[:0] = missing
+    feedback.ingested(outcome, path, request)
+    if outcome.refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def parse(
+    file: Annotated[str, typer.Argument(help="A file, or - for standard input.")],
+    as_format: As = None,
+    metric_columns: Columns = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as one JSON object.")] = False,
+) -> None:
+    """Show what is understood of a file; no database is touched."""
+    from expdb import feedback, parsers, preview
+    from expdb.parsers.reading import Reading
+
+    reading = Reading.of_stream(sys.stdin.buffer, "-") if file == "-" else Reading.of_file(Path(file))
+    found = preview.preview(reading, as_format, parsers.Options(_headers(metric_columns)))
+    if as_json:
+        import json
+
+        print(json.dumps(preview.as_json(found), ensure_ascii=False, allow_nan=False))
+    else:
+        feedback.previewed(found)
+
+
+@app.command()
+def ls(
+    experiment: Experiment = None,
+    experiments: Annotated[bool, typer.Option("--experiments", help="List experiments, not runs.")] = False,
+    where: Where = None,
+    format_name: Format = None,
+    output: Output = None,
+    db: Db = None,
+) -> None:
+    """List the runs, or the experiments."""
+    from expdb import expressions, listing
+
+    condition = expressions.parse_condition(where) if where else None
+    with _database(_path(db)) as database:
+        found = listing.experiments(database) if experiments else listing.runs(database, experiment, condition)
+    _show(found, format_name, output)
+
+
+@app.command()
+def show(run: Run, db: Db = None) -> None:
+    """Show one run: summary, provenance, and a sparkline for each metric."""
+    from expdb import feedback
+    from expdb.store import reader
+
+    with _database(_path(db)) as database:
+        feedback.shown(database, reader.run(database, reader.find_run(database, run)))
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        Optional[list[str]], typer.Argument(metavar="[RUN]...", help="Runs; all of them by default.")
+    ] = None,
+    experiment: Experiment = None,
+    where: Where = None,
+    columns: Annotated[
+        Optional[str], typer.Option("--columns", help="e.g. run, best(test/accuracy) as acc", metavar="EXPR,...")
+    ] = None,
+    sort: Annotated[
+        Optional[str], typer.Option("--sort", help="Best first for metrics; -EXPR turns it round.", metavar="EXPR")
+    ] = None,
+    top: Annotated[Optional[int], typer.Option("--top", min=1, help="Only the first N rows.", metavar="N")] = None,
+    format_name: Format = None,
+    output: Output = None,
+    db: Db = None,
+) -> None:
+    """Compare runs in a table, ready for the terminal, a blog or a spreadsheet."""
+    from expdb import compare as verb
+    from expdb import expressions
+
+    query = verb.Query(
+        experiment=experiment,
+        runs=tuple(runs or ()),
+        where=expressions.parse_condition(where) if where else None,
+        columns=expressions.parse_columns(columns) if columns else (),
+        sort=expressions.parse_operand(sort.removeprefix("-")) if sort else None,
+        descending=bool(sort and sort.startswith("-")),
+        top=top,
+    )
+    with _database(_path(db)) as database:
+        found = verb.compare(database, query)
+    _show(found, format_name, output)
+
+
+@app.command()
+def blame(
+    run: Run,
+    metric: Annotated[str, typer.Argument(help="Its name, or as the log prints it.")],
+    step: Annotated[Optional[int], typer.Argument(help="Only this step.", show_default=False)] = None,
+    db: Db = None,
+) -> None:
+    """Show the file, the line and the text that values were read from."""
+    from expdb import feedback, provenance
+    from expdb.store import reader
+
+    with _database(_path(db)) as database:
+        record = reader.run(database, reader.find_run(database, run))
+        feedback.blamed(provenance.blame(database, record, reader.metric_of(database, record, metric), step))
+
+
+@app.command()
+def edit(
+    run: Run,
+    name: Annotated[Optional[str], typer.Option("--name", help="A new name.")] = None,
+    note: Annotated[Optional[str], typer.Option("--note", help="A note; '' takes it away.")] = None,
+    params: Params = None,
+    tags: Tags = None,
+    unit: Annotated[Optional[list[str]], typer.Option("--unit", metavar="METRIC=UNIT", help="e.g. acc=percent")] = None,
+    metric: Annotated[
+        Optional[list[str]], typer.Option("--metric", metavar="NAME=VALUE", help="Set or add a reported value.")
+    ] = None,
+    db: Db = None,
+) -> None:
+    """Correct a run; the journal keeps what it said before. An empty value takes a param or tag away."""
+    from expdb import settings
+    from expdb.store import editing, reader
+
+    changes = editing.Changes(
+        name, note, _pairs(params, "-s"), _pairs(tags, "-t"), _pairs(unit, "--unit"), _pairs(metric, "--metric")
+    )
+    if changes == editing.Changes():
+        raise UsageError("nothing to correct", hint="--name, --note, -s, -t, --unit or --metric")
+    with _database(_path(db), "write") as database:
+        said = editing.edit(database, reader.find_run(database, run), changes, settings.now_ms())
+    print("\n".join(map(_plain, said)) if said else "nothing changed: it said so already")
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT; tables and views: docs/schema.md.")],
+    format_name: Format = None,
+    output: Output = None,
+    db: Db = None,
+) -> None:
+    """Ask the database in SQL; it can only be read."""
+    from expdb import listing
+
+    with _database(_path(db)) as database:
+        found = listing.answer(database, query)
+    _show(found, format_name, output)
+
+
+@app.command()
+def rm(
+    runs: Annotated[Optional[list[str]], typer.Argument(metavar="[RUN]...")] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete for good; without RUN, whatever rm has hidden.")
+    ] = False,
+    db: Db = None,
+) -> None:
+    """Hide runs from every table; restore brings them back."""
+    from expdb import settings
+    from expdb.store import editing, reader
+
+    if not runs and not purge:
+        raise UsageError("which runs?", hint="expdb rm RUN...")
+    with _database(_path(db), "write") as database:
+        removed = None if purge else False
+        ids = list({reader.find_run(database, run, removed=removed): None for run in runs or ()})
+        if not purge:
+            editing.remove(database, ids, settings.now_ms())
+            print(f"removed {len(ids)} {_runs(ids)}; expdb restore brings them back")
+            return
+        ids = ids if runs else [run_id for run_id, _, _ in editing.removed_runs(database)]
+        points = editing.purge(database, ids)
+        print(f"deleted {len(ids)} {_runs(ids)} with {points:,} points for good")
+
+
+@app.command()
+def restore(
+    runs: Annotated[Optional[list[str]], typer.Argument(metavar="[RUN]...", help="Without RUN: list them.")] = None,
+    db: Db = None,
+) -> None:
+    """Bring removed runs back."""
+    from expdb.store import editing, reader
+
+    with _database(_path(db), "write") as database:
+        if not runs:
+            found = editing.removed_runs(database)
+            print("\n".join(f"{uid[:8]}  {_plain(name)}" for _, uid, name in found) or "no run is removed")
+            return
+        ids = list({reader.find_run(database, run, removed=True): None for run in runs})
+        editing.restore(database, ids)
+        print(f"restored {len(ids)} {_runs(ids)}")
+
+
+@db_app.command("info")
+def db_info(db: Db = None) -> None:
+    """Show where the database is, its size and what is in it."""
+    from expdb import feedback
+    from expdb.store import upkeep
+
+    with _database(_path(db)) as database:
+        feedback.described(upkeep.info(database))
+
+
+@db_app.command("check")
+def db_check(db: Db = None) -> None:
+    """Check the file, derive every summary from its points again, and compare the sources' hashes."""
+    from expdb import feedback
+    from expdb.store import upkeep
+
+    with _database(_path(db)) as database:
+        total = upkeep.info(database).counts["run"]
+        with feedback.progress(total) as step:
+            faults = upkeep.check(database, step)
+    if feedback.checked(faults, total):
+        raise typer.Exit(1)
+
+
+@db_app.command("backup")
+def db_backup(target: Annotated[Path, typer.Argument(help="A file that does not exist yet.")], db: Db = None) -> None:
+    """Copy the database into one file, also while others write to it."""
+    from expdb.store import upkeep
+
+    with _database(_path(db)) as database:
+        size = upkeep.backup(database, target)
+    print(f"{_plain(str(target))}: {size:,} bytes")
+
+
+def _path(option: Path | None) -> Path:
+    from expdb.settings import database_path
+
+    return database_path(option)
+
+
+class _NoDatabase:
+    """A dry run without a database to compare with."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _database(path: Path, mode: str = "read") -> Any:  # a context manager of Database, or of None for a dry run
+    from expdb.store.database import Database
+
+    if mode == "create":
+        return Database.create(path)
+    if mode == "dry-run" and not path.exists():
+        return _NoDatabase()
+    return Database(path, write=mode == "write")
+
+
+def _pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
+    out = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"{flag} {text!r}: a key, `=` and a value are needed", hint=f"{flag} key=value")
+        out[key.strip()] = value.strip()
+    return out
+
+
+def _headers(text: str | None) -> frozenset[str]:
+    return frozenset(filter(None, (part.strip() for part in (text or "").replace("，", ",").split(","))))
+
+
+def _runs(ids: list[int]) -> str:
+    return "run" if len(ids) == 1 else "runs"
+
+
+def _plain(text: str) -> str:
+    from expdb.reports.text import visible
+
+    return visible(text)
+
+
+_FORMATS = {"table": "plain", "md": "markdown", "markdown": "markdown", "csv": "csv", "json": "json"}
+
+
+def _show(table: "Table", format_name: str | None, output: Path | None) -> None:
+    """Print a table, or write it to a file whole or not at all."""
+    from expdb import reports
+
+    if format_name and format_name not in _FORMATS:
+        raise UsageError(f"no format is called {format_name!r}", hint="formats: table, md, csv, json")
+    if output is None:
+        if format_name in (None, "table"):
+            from expdb.reports.terminal import print_table
+
+            print_table(table)
+        else:
+            sys.stdout.write(reports.render(table, _FORMATS[format_name or "table"]))
+        return
+    chosen = _FORMATS[format_name] if format_name else reports.format_of(output) or "plain"
+    text = reports.render(table, chosen)
+    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.replace(output)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ExpdbError(f"{output} cannot be written: {error.strerror or error}") from error
+
+
+def main() -> NoReturn:
+    """Run the command and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal that cannot show a character gets its code, not a traceback.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except ExpdbError as error:
+        code = _refuse(error)
+    except typer.Abort:
+        code = INTERRUPTED
+    except KeyboardInterrupt:
+        print("interrupted; what was stored stays stored, the same command goes on from there", file=sys.stderr)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe went away (head, less): nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        # Click's own exceptions know how they are shown; others are bugs and keep their traceback.
+        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
+            raise
+        error.show()
+        code = error.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(error: ExpdbError) -> int:
+    from expdb.reports.text import visible
+
+    if os.environ.get("EXPDB_DEBUG") == "1":
+        raise error
+    print(f"expdb: {visible(error.message)}", file=sys.stderr)
+    if isinstance(error, AmbiguousError):
+        for candidate in error.candidates:
+            print(f"  {visible(candidate)}", file=sys.stderr)
+    if error.hint:
+        print(f"  {visible(error.hint)}", file=sys.stderr)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Lists: runs, experiments, and the answer to a person's own SQL, as tables."""
+
+from datetime import datetime
+from typing import Any
+
+from expdb.compare import Query, epochs, select
+from expdb.expressions import Condition
+from expdb.records import Cell, Column, Table
+from expdb.store.database import Database, ReadOnlySql
+
+UID_SHOWN = 8
+
+
+def runs(database: Database, experiment: str | None, where: Condition | None) -> Table:
+    """One row for each run, oldest first."""
+    records = select(database, Query(experiment=experiment, where=where))
+    rows = []
+    for record in records:
+        points = sum(metric.count for metric in record.metrics)
+        words = (record.uid[:UID_SHOWN], record.name, record.experiment, record.origin, record.status, epochs(record))
+        rows.append((*map(Cell, words), Cell(len(record.metrics), 0), Cell(points, 0)))
+    words = ("uid", "run", "experiment", "origin", "status", "epochs")
+    return Table(
+        (*(Column(w, w) for w in words), *(Column(w, w, numeric=True) for w in ("metrics", "points"))), tuple(rows)
+    )
+
+
+def experiments(database: Database) -> Table:
+    """One row for each experiment."""
+    found = database.rows(
+        "SELECT experiment, runs, metrics, points, updated_ms, note FROM experiment_summary ORDER BY 1"
+    )
+    rows = tuple(
+        (Cell(name), Cell(run_count, 0), Cell(metric_count, 0), Cell(points, 0), Cell(moment(updated)), Cell(note))
+        for name, run_count, metric_count, points, updated, note in found
+        # The one that always exists is only worth a line once something is in it.
+        if run_count or name != "Default"
+    )
+    numeric = ("runs", "metrics", "points")
+    words = ("experiment", *numeric, "updated", "note")
+    return Table(tuple(Column(w, w, numeric=w in numeric) for w in words), rows)
+
+
+def answer(database: Database, sql: str) -> Table:
+    """The rows of one reading statement. Raises UsageError for anything else."""
+    with ReadOnlySql(database, sql) as found:
+        rows = [tuple(map(_cell, row)) for row in found.rows()]
+    columns = []
+    for place, name in enumerate(found.columns):
+        values = [row[place].value for row in rows if row[place].value is not None]
+        columns.append(Column(name, name, numeric=bool(values) and not any(isinstance(v, str) for v in values)))
+    return Table(tuple(columns), tuple(rows))
+
+
+def _cell(value: Any) -> Cell:  # whatever SQLite holds
+    if isinstance(value, bytes):
+        return Cell(f"<{len(value)} bytes>")
+    return Cell(value, 0) if isinstance(value, int) else Cell(value)
+
+
+def moment(milliseconds: int | None) -> str | None:
+    """A time as people write it, in their own zone."""
+    return datetime.fromtimestamp(milliseconds / 1000).strftime("%Y-%m-%d %H:%M") if milliseconds else None

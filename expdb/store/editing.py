@@ -1,0 +1,209 @@
+"""Corrections by hand, each in the journal; removing, restoring and purging runs."""
+
+import re
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from expdb import metrics
+from expdb.errors import UsageError
+from expdb.parsers.lines import decimals_of
+from expdb.records import REPORTED, UNITS, Curve, Metric, Summary
+from expdb.store import reader
+from expdb.store import statements as sql
+from expdb.store.database import Database
+from expdb.store.reader import MetricRecord
+from expdb.store.writer import Writer, as_number
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?i:nan|inf)")
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a person corrects. An empty value takes a param or tag away; units and values go by metric name."""
+
+    name: str | None = None
+    note: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+def edit(database: Database, run_id: int, changes: Changes, now_ms: int) -> list[str]:
+    """Make the corrections, all or none; a line for each that changed something."""
+    with database.transaction() as connection:
+        return _Edit(database, connection, run_id, now_ms).make(changes)
+
+
+class _Edit:
+    def __init__(self, database: Database, connection: sqlite3.Connection, run_id: int, now_ms: int) -> None:
+        self.database = database
+        self.at = connection
+        self.run_id = run_id
+        self.now_ms = now_ms
+        self.said: list[str] = []
+
+    def make(self, changes: Changes) -> list[str]:
+        record = reader.run(self.database, self.run_id)
+        if changes.name is not None:
+            self._name(record, changes.name)
+        if changes.note is not None:
+            self._set("note", None, record.note, changes.note or None)
+            self.at.execute("UPDATE run SET note = ? WHERE id = ?", (changes.note or None, self.run_id))
+        for key, value in changes.params.items():
+            self._word("param", key, record.params.get(key), value)
+        for key, value in changes.tags.items():
+            self._word("tag", key, record.tags.get(key), value)
+        for name, unit in changes.units.items():
+            self._unit(reader.metric_of(self.database, record, name), unit)
+        for name, value in changes.values.items():
+            self._value(record, name, value)
+        return self.said
+
+    def _set(self, what: str, key: str | None, old: str | None, new: str | None) -> None:
+        if old == new:
+            return
+        self.at.execute(
+            "INSERT INTO edit (run_id, edited_ms, field, key, old, new) VALUES (?, ?, ?, ?, ?, ?)",
+            (self.run_id, self.now_ms, what, key, old, new),
+        )
+        named = f"{what} {key}" if key else what
+        self.said.append(f"{named}: {old if old is not None else '(none)'} → {new if new is not None else '(none)'}")
+
+    def _name(self, record: reader.RunRecord, name: str) -> None:
+        if not name.strip():
+            raise UsageError("a run needs a name")
+        other = self.at.execute(
+            "SELECT uid FROM run WHERE name = ? AND id <> ?"
+            " AND experiment_id = (SELECT experiment_id FROM run WHERE id = ?)",
+            (name, self.run_id, self.run_id),
+        ).fetchone()
+        if other:
+            raise UsageError(f"run {other[0][:8]} of {record.experiment} is called {name!r} already")
+        self._set("name", None, record.name, name)
+        self.at.execute("UPDATE run SET name = ? WHERE id = ?", (name, self.run_id))
+
+    def _word(self, table: str, key: str, old: str | None, new: str) -> None:
+        self._set(table, key, old, new or None)
+        if not new:
+            self.at.execute(f"DELETE FROM {table} WHERE run_id = ? AND key = ?", (self.run_id, key))
+        elif table == "param":
+            self.at.execute(sql.PUT_PARAM, (self.run_id, key, new, as_number(new)))
+        else:
+            self.at.execute(sql.PUT_TAG, (self.run_id, key, new))
+
+    def _unit(self, metric: MetricRecord, unit: str) -> None:
+        if unit and unit not in UNITS:
+            raise UsageError(f"no unit is called {unit!r}", hint=f"units: {', '.join(UNITS)}, or nothing")
+        self._set("unit", metric.key, metric.unit, unit or None)
+        self.at.execute("UPDATE metric SET unit = ? WHERE id = ?", (unit or None, metric.id))
+
+    def _value(self, record: reader.RunRecord, name: str, text: str) -> None:
+        """Correct a reported value, or add one."""
+        number = text.strip().removesuffix("%").strip()
+        if not _NUMBER.fullmatch(number):
+            raise UsageError(f"{name}: {text!r} is no number", hint="--metric test/accuracy=84.10")
+        found = record.metric(name)
+        if found and found.kind != REPORTED:
+            raise UsageError(
+                f"{name} is a curve of {found.count} points, read from a log",
+                hint="correct the log and ingest it again with --again; only reported values are set by hand",
+            )
+        decimals = decimals_of((number,))
+        if found is None:
+            key, old, percent = name, None, text.strip().endswith("%")
+            metric = Metric(name, metrics.canonical(name, REPORTED), REPORTED, "percent" if percent else None, "none")
+            self._add(metric, key, float(number), decimals)
+        else:
+            key = found.key
+            old = _printed(found)
+            self._replace(found, float(number), decimals)
+        self._set("metric", key, old, number)
+
+    def _add(self, metric: Metric, key: str, value: float, decimals: int | None) -> None:
+        summary = Summary()
+        summary.add((None,), (value,))
+        unit = metric.unit or metrics.unit_of(metric.name, value, value)
+        metric_id = self.at.execute(sql.NEXT_METRIC).fetchone()[0]
+        said = (metric.name, metric.label, metric.kind, None, unit, decimals, metric.step_unit)
+        self.at.execute(sql.INSERT_METRIC, (metric_id, self.run_id, key, *said, *summary.row()))
+        # No source: it was typed in.
+        curve = Curve(metric, (None,), (value,), (None,), decimals)
+        Writer(self.database, self.now_ms).insert(metric_id, 0, None, curve, 0)
+
+    def _replace(self, metric: MetricRecord, value: float, decimals: int | None) -> None:
+        summary = Summary()
+        summary.add((None,), (value,))
+        self.at.execute("UPDATE point SET value = ? WHERE metric_id = ?", (value, metric.id))
+        self.at.execute(sql.UPDATE_METRIC, (metric.unit, decimals, *summary.row(), metric.id))
+
+
+def reapply(database: Database, connection: sqlite3.Connection, run_id: int, now_ms: int) -> int:
+    """After a run was read again: what a person had corrected stands. The number of corrections."""
+    rows = connection.execute(
+        "SELECT field, key, new FROM edit WHERE run_id = ? AND field IN ('unit', 'metric') ORDER BY id", (run_id,)
+    ).fetchall()
+    latest = {(what, key): new for what, key, new in rows}
+    edited = _Edit(database, connection, run_id, now_ms)
+    record = reader.run(database, run_id)
+    count = 0
+    for (what, key), new in latest.items():
+        metric = record.metric(key)
+        if metric is None:
+            continue
+        if what == "unit":
+            connection.execute("UPDATE metric SET unit = ? WHERE id = ?", (new, metric.id))
+        elif metric.kind == REPORTED and new is not None:
+            edited._replace(metric, float(new), decimals_of((new,)))
+        count += 1
+    return count
+
+
+def remove(database: Database, run_ids: list[int], now_ms: int) -> None:
+    """Hide runs; restore brings them back."""
+    with database.transaction() as connection:
+        connection.executemany("UPDATE run SET deleted_ms = ? WHERE id = ?", [(now_ms, one) for one in run_ids])
+
+
+def restore(database: Database, run_ids: list[int]) -> None:
+    """Bring removed runs back."""
+    with database.transaction() as connection:
+        connection.executemany("UPDATE run SET deleted_ms = NULL WHERE id = ?", [(one,) for one in run_ids])
+
+
+def purge(database: Database, run_ids: list[int]) -> int:
+    """Delete runs for good, and sources that no run was read from any more; the number of points deleted."""
+    points = 0
+    with database.transaction() as connection:
+        for run_id in run_ids:
+            for (metric_id,) in connection.execute("SELECT id FROM metric WHERE run_id = ?", (run_id,)).fetchall():
+                points += connection.execute(sql.DELETE_POINTS, (metric_id,)).rowcount
+            for table in ("metric", "param", "tag", "run_source", "edit", "artifact", "provenance", "run_dataset"):
+                connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
+            connection.execute("UPDATE logged_model SET run_id = NULL WHERE run_id = ?", (run_id,))
+            connection.execute("DELETE FROM finding WHERE run_id = ?", (run_id,))
+            connection.execute("UPDATE run SET parent_id = NULL WHERE parent_id = ?", (run_id,))
+            connection.execute("DELETE FROM run WHERE id = ?", (run_id,))
+        for table in ("source_place", "source"):
+            key = "source_id" if table == "source_place" else "id"
+            connection.execute(
+                f"DELETE FROM {table} WHERE {key} NOT IN (SELECT source_id FROM run_source)"
+                " AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.source_id = " + f"{table}.{key})"
+            )
+    return points
+
+
+def removed_runs(database: Database) -> list[tuple[int, str, str]]:
+    """(id, uid, name) of the runs that rm has hidden."""
+    return [
+        (row[0], row[1], row[2])
+        for row in database.rows("SELECT id, uid, name FROM run WHERE deleted_ms IS NOT NULL ORDER BY id")
+    ]
+
+
+def _printed(metric: MetricRecord) -> str | None:
+    value = metric.last_value
+    if value is None:
+        return "nan" if metric.count else None
+    return repr(value) if metric.decimals is None else f"{value:.{metric.decimals}f}"

@@ -1,0 +1,144 @@
+"""The database as a whole: what is in it, whether it is sound, and a copy of it."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from expdb.errors import DatabaseError, InputError, UsageError
+from expdb.parsers.reading import Reading
+from expdb.records import Summary
+from expdb.store import reader
+from expdb.store import statements as sql
+from expdb.store.database import SCHEMA_VERSION, Database
+from expdb.store.places import STDIN, located
+from expdb.store.writer import summary_from_points
+
+_COUNTED = ("experiment", "run", "metric", "point", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """Sizes and counts. removed: runs that rm has hidden."""
+
+    path: Path
+    size_bytes: int
+    schema_version: int
+    journal: str
+    counts: dict[str, int]
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something a check found. grave: the database disagrees with itself or with a source; else it is only told."""
+
+    text: str
+    grave: bool = True
+
+
+def info(database: Database) -> Info:
+    """What the database holds."""
+    counts = {
+        table: int(database.rows(f"SELECT count(*) FROM {table}")[0][0]) for table in _COUNTED if table != "point"
+    }
+    counts["point"] = int(database.rows("SELECT coalesce(sum(count), 0) FROM metric")[0][0])
+    size = sum(
+        path.stat().st_size
+        for tail in ("", "-wal")
+        if (path := database.path.with_name(database.path.name + tail)).exists()
+    )
+    journal = str(database.rows("PRAGMA journal_mode")[0][0])
+    removed = int(database.rows("SELECT count(*) FROM run WHERE deleted_ms IS NOT NULL")[0][0])
+    return Info(database.path, size, SCHEMA_VERSION, journal, counts, removed)
+
+
+def check(database: Database, step: Callable[[int], None] = lambda _: None) -> list[Fault]:
+    """What is wrong: pages of the file, references, summaries that differ from their points, changed sources."""
+    try:
+        # One reading view: an ingest that commits meanwhile is not seen half.
+        database.connection.execute("BEGIN")
+        faults = [Fault(f"SQLite: {text}") for (text,) in database.rows("PRAGMA integrity_check") if text != "ok"]
+        if faults:
+            return faults
+        for table, rowid, other, _ in database.rows("PRAGMA foreign_key_check"):
+            faults.append(Fault(f"{table} {rowid or ''} refers to a {other} that is not there"))
+        faults += _summaries(database, step)
+        faults += _sources(database)
+        return faults
+    except sqlite3.DatabaseError as error:
+        raise DatabaseError(
+            f"{database.path} is damaged: {error}", hint="restore a copy made by: expdb db backup"
+        ) from error
+    finally:
+        if database.connection.in_transaction:
+            database.connection.execute("ROLLBACK")
+
+
+def _summaries(database: Database, step: Callable[[int], None]) -> list[Fault]:
+    """Metrics whose summary columns are not what their points say."""
+    faults = []
+    for run_id, uid, name in database.rows("SELECT id, uid, name FROM run ORDER BY id"):
+        for row in database.rows(sql.METRICS_OF_RUN, (run_id,)):
+            points = database.rows(sql.POINTS_OF_METRIC, (row[0],))
+            stored, derived = (
+                _comparable(Summary(*row[9:])),
+                _comparable(summary_from_points([(a, b, c) for a, b, c in points])),
+            )
+            if stored != derived:
+                differ = ", ".join(
+                    f"{column} {a} should be {b}"
+                    for column, a, b in zip(_SUMMARY_COLUMNS, stored, derived, strict=True)
+                    if a != b
+                )
+                faults.append(Fault(f"{uid[:8]} {name}: {row[1]}: {differ}"))
+        step(1)
+    return faults
+
+
+_SUMMARY_COLUMNS = tuple(Summary.__dataclass_fields__)
+
+
+def _comparable(summary: Summary) -> tuple[object, ...]:
+    # SQLite stores NaN as NULL, and NaN equals nothing.
+    return tuple(None if value != value else value for value in summary.row())
+
+
+def _sources(database: Database) -> list[Fault]:
+    """Sources whose files say something else by now."""
+    faults = []
+    rows = database.rows("SELECT id, sha256, size_bytes, tail_sha256 FROM source ORDER BY id")
+    for source_id, sha256, size_bytes, _ in rows:
+        for place in reader.places(database, source_id):
+            if place == STDIN:
+                continue
+            path = located(place, database.path)
+            try:
+                prefix = Reading.of_file(path).prefix_sha256(size_bytes)
+            except (InputError, OSError):
+                faults.append(Fault(f"{place}: no longer there; its numbers are kept", grave=False))
+                continue
+            newer = database.rows(
+                "SELECT 1 FROM source_place WHERE path = ? AND source_id > ? LIMIT 1", (place, source_id)
+            )
+            if prefix != sha256:
+                what = "changed since, and was ingested again" if newer else "changed since it was ingested"
+                faults.append(Fault(f"{place}: {what}", grave=not newer))
+    return faults
+
+
+def backup(database: Database, target: Path) -> int:
+    """Copy the database, also while others write to it; the copy's size in bytes. Never replaces a file."""
+    if target.exists():
+        raise UsageError(f"{target} exists already", hint="name a file that does not")
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        with closing(sqlite3.connect(partial)) as copy:
+            database.connection.backup(copy)
+        partial.rename(target)
+    except (OSError, sqlite3.Error) as error:
+        partial.unlink(missing_ok=True)
+        raise DatabaseError(f"no copy could be made at {target}: {error}") from error
+    return target.stat().st_size
