@@ -67,7 +67,7 @@ def ingest(
     copy: Annotated[bool, typer.Option("--copy", help="Make new runs even of known files.")] = False,
     db: Db = None,
 ) -> None:
-    """Read training logs and report pages into the results database."""
+    """Read training logs and report pages into the database."""
     from expdb import feedback
     from expdb import ingest as verb
 
@@ -134,7 +134,7 @@ def ls(
 
 @app.command()
 def show(run: Run, db: Db = None) -> None:
-    """Show one run: summary, provenance, and a sparkline for each metric."""
+    """Show one run: where it came from, its metrics, sparklines."""
     from expdb import feedback
     from expdb.store import reader
 
@@ -160,7 +160,7 @@ def compare(
     output: Output = None,
     db: Db = None,
 ) -> None:
-    """Compare runs in a table, ready for the terminal, a blog or a spreadsheet."""
+    """Compare runs: a table for terminal, blog or spreadsheet."""
     from expdb import compare as verb
     from expdb import expressions
 
@@ -185,7 +185,7 @@ def blame(
     step: Annotated[Optional[int], typer.Argument(help="Only this step.", show_default=False)] = None,
     db: Db = None,
 ) -> None:
-    """Show the file, the line and the text that values were read from."""
+    """Show file, line and text that values were read from."""
     from expdb import feedback, provenance
     from expdb.store import reader
 
@@ -282,7 +282,7 @@ def restore(
 
 @db_app.command("info")
 def db_info(db: Db = None) -> None:
-    """Show where the database is, its size and what is in it."""
+    """Show where the database is and what it holds."""
     from expdb import feedback
     from expdb.store import upkeep
 
@@ -292,7 +292,7 @@ def db_info(db: Db = None) -> None:
 
 @db_app.command("check")
 def db_check(db: Db = None) -> None:
-    """Check the file, derive every summary from its points again, and compare the sources' hashes."""
+    """Check summaries against points, and sources against files."""
     from expdb import feedback
     from expdb.store import upkeep
 
@@ -306,7 +306,7 @@ def db_check(db: Db = None) -> None:
 
 @db_app.command("backup")
 def db_backup(target: Annotated[Path, typer.Argument(help="A file that does not exist yet.")], db: Db = None) -> None:
-    """Copy the database into one file, also while others write to it."""
+    """Copy it into one file, also while others write to it."""
     from expdb.store import upkeep
 
     with _database(_path(db)) as database:

@@ -106,7 +106,7 @@ JSON = r"""
 SIGNS = st.sampled_from(
     [
         *"\\`*_[]~$<>&|{}()#+-=.!:\"'^@/ a1\t\n\x00\x1b中\u3000\u202e\udc80",
-        *("{{", "{%", "#}", "a_b", "x=1", "--", "...", "**", "&amp;", "\r\n", "](b)", "![", "://"),
+        *("{{", "{%", "#}", "a_b", "x=1", "--", "...", "**", "~~", "\u200d", "&amp;", "\r\n", "](b)", "![", "://"),
         *("http://a.b/", "<br>", "<!--", "</code>", "| - |", "1. "),
     ]
 )
@@ -291,7 +291,14 @@ def test_cut_text_fits_and_begins_like_the_text(value, columns):
     assert short == value or columns == 0 or (short.endswith("…") and value.startswith(short[:-1]))
 
 
+def test_a_joiner_that_joins_nothing_is_shown():
+    assert text.visible("\u200d\u200d👩\u200d🔬\u200d a\u200db") == r"\u200d\u200d👩‍🔬\u200d a\u200db".replace(
+        "‍", "\u200d"
+    )
+
+
 def test_a_cut_never_halves_a_wide_character():
+    assert text.cut("👩\u200d🔬👩\u200d🔬", 3) == "👩\u200d🔬…"
     assert [text.cut("残差网络", n) for n in (8, 7, 6, 2, 1, 0)] == ["残差网络", "残差网…", "残差…", "…", "…", ""]
 
 
@@ -321,6 +328,8 @@ def test_a_piped_table_with_a_missing_number_does_not_import_rich():
         ([0, 1, 2, 3, 4, 5, 6, 7], 20, "▁▂▃▄▅▆▇█"),
         ([0, 0, 7, 7], 2, "▁█"),
         ([0.1, 0.1, 0.1], 5, "▄▄▄"),
+        ([0.1] * 20, 3, "▄▄▄"),
+        ([sys.float_info.max] * 7 + [0.0], 2, "█▁"),
         ([0, math.nan, 7], 5, "▁ █"),
         ([0, math.inf, 7, -math.inf], 5, "▁██▁"),
         ([math.nan, math.nan], 5, "  "),
@@ -449,6 +458,7 @@ def test_a_markdown_title_is_bold_and_a_rule_italic_whatever_they_say(title, rul
         ("https://example.org/a-b", "https://example.org/a-b"),
         ("# 1. - +", "# 1. - +"),
         ("-", r"\-"),
+        ("~~a~~ ~b~ $x$", r"&#126;&#126;a&#126;&#126; &#126;b&#126; \$x\$"),
         ("wait...", r"wait\.\.\."),
         ("https://a.org/ & b", "https&#58;//a.org/ &amp; b"),
     ],

@@ -11,11 +11,12 @@ from expdb.records import Cell
 
 MISSING: Final = "—"
 
-# Controls (ANSI escapes begin with one), line separators, bidi controls, invisible characters and lone
-# surrogates. Not the joiners U+200C and U+200D: Persian and family emoji are written with them.
-_FOREIGN: Final = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
-)
+# Controls (ANSI escapes begin with one), line separators, bidi controls, invisible characters and lone surrogates.
+_ACTING: Final = r"\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff"
+# A joiner is ordinary between the characters it joins, as in Persian or an emoji of two; anywhere else it is
+# invisible, and would join itself to the padding.
+_JOINED: Final = rf"[^\x00-\x7f{_ACTING}]"
+_FOREIGN: Final = re.compile(rf"[{_ACTING}]|(?<!{_JOINED})\u200d+|\u200d+(?!{_JOINED})")
 _ESCAPES: Final = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 # One column each in any terminal, so a table with a dash for a missing number does not wait for rich.
@@ -33,7 +34,7 @@ def visible(text: str) -> str:
     """
     if text.isprintable() or not _FOREIGN.search(text):
         return text
-    return _FOREIGN.sub(lambda match: _escape(match[0]), text)
+    return _FOREIGN.sub(lambda match: "".join(map(_escape, match[0])), text)
 
 
 def _escape(character: str) -> str:
@@ -81,8 +82,7 @@ def cut(text: str, columns: int) -> str:
     if columns < 1:
         return ""
     kept = bisect_right(range(len(text) + 1), columns - 1, key=lambda length: width(text[:length])) - 1
-    # A joiner left at the end would pull the ellipsis into the emoji before it.
-    return text[:kept].rstrip("\u200d") + "…"
+    return text[:kept] + "…"
 
 
 def number(cell: Cell) -> str:
@@ -127,5 +127,8 @@ def sparkline(values: Sequence[float], columns: int) -> str:
 
 
 def _mean(values: Sequence[float]) -> float:
-    # Divided before it is added: the sum of two floats may not be a float.
-    return sum(v / len(values) for v in values) if values else math.nan
+    if not values:
+        return math.nan
+    # Divided before it is added, because the sum of two floats may not be a float; held between the extremes,
+    # because rounding would give a constant curve steps.
+    return min(max(sum(v / len(values) for v in values), min(values)), max(values))
