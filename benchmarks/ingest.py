@@ -169,7 +169,7 @@ def memory_section(found: Memory) -> Section:
     size_mb, peak_mb = found.log_bytes / 2**20, found.peak_bytes / 2**20
     row = [
         *(f"{size_mb:.0f} MB", f"{found.points:,}", f"{found.seconds:.1f}", f"{found.points / found.seconds:,.0f}"),
-        *(f"{found.database_bytes / 2**20:.0f} MB", f"{peak_mb:.0f} MB", f"{verdict(peak_mb, MEMORY_LIMIT_MB)} MB"),
+        *(f"{found.database_bytes / 2**20:.0f} MB", f"{peak_mb:.0f} MB", verdict(peak_mb, MEMORY_LIMIT_MB, "MB")),
     ]
     header = ["log", "values", "seconds", "values/s", "database", "peak memory", "limit"]
     return Section("memory", "Memory: one large log", results.table(header, [row]))

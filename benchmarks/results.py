@@ -63,7 +63,7 @@ def pairwise_ratio(numbers: Sequence[float], base: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(numbers, base, strict=True))
 
 
-def verdict(number: float, limit: float, *, at_least: bool = False) -> str:
+def verdict(number: float, limit: float, unit: str = "", *, at_least: bool = False) -> str:
     """The limit, and whether the number keeps it."""
     kept = number >= limit if at_least else number <= limit
-    return f"{'≥' if at_least else '≤'} {limit:g} {'kept' if kept else '**missed**'}"
+    return f"{'≥' if at_least else '≤'} {limit:g}{unit and ' '}{unit} {'kept' if kept else '**missed**'}"

@@ -119,9 +119,9 @@ def section(found: Measured) -> Section:
         seconds, ratio = found.median_s(name), found.of_typer(name)
         limit = ""
         if name in (HELP, COMPLETION):
-            limit = f"{verdict(ratio, TYPER_LIMIT)}"
+            limit = verdict(ratio, TYPER_LIMIT)
         elif name in (LS, COMPARE):
-            limit = f"{verdict(seconds, TABLE_LIMIT_S)} s"
+            limit = verdict(seconds, TABLE_LIMIT_S, "s")
         rows.append([name, f"{1000 * seconds:.0f}", f"{ratio:.2f}", limit])
     rows.append(["the SQL of `ls` and `compare` alone", f"{1000 * found.read_s:.1f}", "", ""])
     rounds = len(found.seconds[PASS])

@@ -126,7 +126,9 @@ def formats() -> str:
     out += [f"| {split} | {', '.join(words)} |" for split, words in metrics.SPLITS.items()]
     out.append("\n| quantity | better | words |\n| --- | --- | --- |")
     out += [f"| {q.name} | {q.better or 'not known'} | {', '.join(q.aliases)} |" for q in metrics.QUANTITIES]
-    out.append("\nUnits: a share of one is a fraction up to 1 and percent above; times are seconds unless a unit is printed.\n")
+    out.append(
+        "\nUnits: a share of one is a fraction up to 1 and percent above; times are seconds unless a unit is printed.\n"
+    )
     return "\n".join(out)
 
 

@@ -217,7 +217,10 @@ def blamed(found: Blame) -> None:
         if origin.line is None:
             print(f"{origin.path}: {step}{value}")
             continue
-        text = visible(origin.text) if origin.text is not None else f"({step}{value}; the line cannot be shown)"
+        # A tab is the line's own; every other control character is shown as a code.
+        text = "\t".join(map(visible, (origin.text or "").split("\t")))
+        if origin.text is None:
+            text = f"({step}{value}; the line cannot be shown)"
         print(f"{visible(origin.path)}:{origin.line}: {text}")
     for remark in found.remarks:
         _tell(remark, None)

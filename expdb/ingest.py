@@ -251,17 +251,19 @@ class Ingest:
             with self.database.transaction() as connection:
                 self.writer.begin()
                 for one in batch:
+                    # What is held in memory cannot fail to be read any more.
+                    if one.events is not None:
+                        done.append(Done(one.item.shown, one.parser.NAME, self._store(one)))
+                        continue
                     connection.execute("SAVEPOINT source")
                     try:
                         done.append(Done(one.item.shown, one.parser.NAME, self._store(one)))
                     except (InputError, OSError) as error:
-                        # A large file is read while it is stored, and may fail half-way.
                         connection.execute("ROLLBACK TO source")
                         self.writer.forget()
                         self.writer.begin()
-                        refused.append(
-                            error if isinstance(error, InputError) else InputError(str(error), path=one.item.shown)
-                        )
+                        said = error if isinstance(error, InputError) else InputError(str(error), path=one.item.shown)
+                        refused.append(said)
                     connection.execute("RELEASE source")
         except BaseException:
             self.writer.forget()

@@ -8,7 +8,7 @@ from expdb.errors import InputError, NotFoundError
 from expdb.parsers.reading import Reading
 from expdb.store import reader
 from expdb.store.database import Database
-from expdb.store.places import STDIN, readable
+from expdb.store.places import STDIN, readable, still_begins
 from expdb.store.reader import MetricRecord, RunRecord, SourceRecord
 
 
@@ -55,8 +55,11 @@ def blame(database: Database, run: RunRecord, metric: MetricRecord, step: int | 
             origins.append(Origin(point.step, point.value, "(typed in by hand)", None, None))
             continue
         origins.append(Origin(point.step, point.value, found.path, point.line, found.lines.get(point.line)))
-    edits = database.rows("SELECT 1 FROM edit WHERE run_id = ? AND field = 'metric' AND key = ?", (run.id, metric.key))
-    if edits:
+    corrected = database.rows(
+        "SELECT 1 FROM edit WHERE run_id = ? AND field = 'metric' AND key = ?", (run.id, metric.key)
+    )
+    # A value that was typed in has nothing it was read from.
+    if corrected and any(origin.line is not None for origin in origins):
         remarks["the value was corrected by hand after it was read"] = None
     return Blame(tuple(origins), tuple(remarks))
 
@@ -70,32 +73,41 @@ class _Quoted:
 
 def _quote(database: Database, source: SourceRecord, wanted: set[int]) -> _Quoted:
     """The wanted lines of a source, from the page as it was read or from the log as it is now."""
-    paths = reader.paths(database, source)
-    path = next((p for p in paths if p.is_file()), paths[0] if paths else Path(STDIN))
-    shown = readable(str(path))
-    try:
-        now = Reading.of_file(path) if path != Path(STDIN) else None
-        changed = now is not None and now.prefix_sha256(source.size_bytes) != source.sha256
-    except (InputError, OSError):
-        now, changed = None, False
-    remarks = []
-    if changed:
-        remarks.append(f"{shown} has changed since it was ingested")
-    elif now is None:
-        remarks.append(f"{shown} is no longer there" if path != Path(STDIN) else "it came through a pipe")
+    paths = [path for place, path in zip(source.places, reader.paths(database, source), strict=True) if place != STDIN]
+    begins = {path: _begins(path, source) for path in paths}
+    # The latest place that still has it, else the latest where there is anything at all.
+    path = next((p for answer in (True, False) for p in paths if begins[p] is answer), None)
+    shown = readable(str(path or next(iter(paths), STDIN)))
     kept = reader.content(database, source.id)
-    then = Reading.of_bytes(kept, shown) if kept is not None else now
-    if kept is not None and changed:
-        remarks[-1] += "; the lines are quoted as they were"
-    return _Quoted(shown, dict(_lines(then, wanted)) if then else {}, remarks)
+    remarks = []
+    if path is None:
+        remarks.append(f"{shown} is no longer there" if paths else "it came through a pipe")
+    elif not begins[path]:
+        as_it_was = "; the lines are quoted as they were" if kept is not None else ""
+        remarks.append(f"{shown} has changed since it was ingested{as_it_was}")
+    try:
+        reading = Reading.of_bytes(kept, shown) if kept is not None else Reading.of_file(path) if path else None
+        lines = dict(_lines(reading, wanted)) if reading else {}
+    except InputError:
+        # Emptied, or binary by now.
+        lines = {}
+    return _Quoted(shown, lines, remarks)
+
+
+def _begins(path: Path, source: SourceRecord) -> bool | None:
+    """Whether the file still begins as it was read; None where it cannot be read at all."""
+    try:
+        return still_begins(path, source.sha256, source.size_bytes)
+    except OSError:
+        return None
 
 
 def _lines(reading: Reading, wanted: set[int]) -> Iterator[tuple[int, str]]:
     last = max(wanted)
     for block in reading.blocks():
-        lines = block.text.split("\n")
+        lines = block.text.removesuffix("\n").split("\n")
         for number in sorted(wanted):
             if block.line <= number < block.line + len(lines):
                 yield number, lines[number - block.line].removesuffix("\r")
-        if block.line + len(lines) > last + 1:
+        if block.line + len(lines) > last:
             return

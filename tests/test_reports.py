@@ -223,6 +223,8 @@ def test_reported_numbers_are_marked_only_where_a_column_mixes_them_with_measure
 def test_a_missing_number_neither_makes_a_column_mixed_nor_gets_a_mark():
     rows = ((Cell(1.0, reported=True),), (Cell(None),), (Cell(None, reported=True),))
     assert "†" not in render(Table((Column("a", "a", True),), rows), "plain")
+    mixed = printed(Table((Column("a", "a", True),), (*rows, (Cell(2.0),))))
+    assert mixed.columns[0].marks == [True, False, False, False]
 
 
 # Text and numbers
@@ -292,9 +294,7 @@ def test_cut_text_fits_and_begins_like_the_text(value, columns):
 
 
 def test_a_joiner_that_joins_nothing_is_shown():
-    assert text.visible("\u200d\u200d👩\u200d🔬\u200d a\u200db") == r"\u200d\u200d👩‍🔬\u200d a\u200db".replace(
-        "‍", "\u200d"
-    )
+    assert text.visible("\u200d\u200d👩\u200d🔬\u200d a\u200db") == "\\u200d\\u200d👩\u200d🔬\\u200d a\\u200db"
 
 
 def test_a_cut_never_halves_a_wide_character():

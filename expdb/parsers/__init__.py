@@ -17,6 +17,9 @@ from expdb.errors import UsageError
 from expdb.parsers.reading import Reading, Sample
 from expdb.records import Event
 
+# A reader that has seen all of the sample and knows every line of it; no other is asked.
+CERTAIN = 1.0
+
 BUILT_IN = ("legacy", "page")
 
 
@@ -57,12 +60,14 @@ def built_in() -> Parsers:
 
 
 def recognise(sample: Sample, parsers: Parsers) -> Parser | None:
-    """The reader that is surest of the sample; the first of equals; None where none knows it."""
+    """The reader that is surest of the sample; the first that is certain; None where none knows it."""
     best, sureness = None, 0.0
     for parser in parsers.values():
         sure = parser.recognise(sample)
         if sure > sureness:
             best, sureness = parser, sure
+        if sure >= CERTAIN:
+            break
     return best
 
 

@@ -6,7 +6,7 @@ Comma, tab or blanks between fields; any subset of fields; epochs from 0 or from
 import re
 from collections.abc import Iterator
 
-from expdb.parsers import Options
+from expdb.parsers import CERTAIN, Options
 from expdb.parsers.lines import LineReader, is_log_line, template_of
 from expdb.parsers.reading import Reading, Sample
 from expdb.records import Event
@@ -17,16 +17,25 @@ SUMMARY = "one line per epoch: `epoch N, loss x, train accuracy x, test accuracy
 
 # The most a reader of single lines can be sure of: a page has log lines too.
 _SURE = 0.9
-_FIRST = 10
+_FIRST = 6
 
 
 def recognise(sample: Sample) -> float:
-    """Sure of a file that opens with log lines, half sure of one that has some."""
-    lines = [line for line in sample.text[:4096].split("\n", 2 * _FIRST)[: 2 * _FIRST] if line and not line.isspace()]
-    pattern = next((re.compile(t.pattern) for line in lines if is_log_line(line) and (t := template_of(line))), None)
-    if pattern and sum(pattern.fullmatch(line) is not None for line in lines) * 2 > len(lines):
-        return _SURE
-    return _SURE / 2 if pattern or any(map(is_log_line, sample.text.split("\n"))) else 0.0
+    """Certain of a file whose lines all begin like its first, sure of one that opens with log lines, half sure of
+    one that has some."""
+    head = [line for line in sample.text[:4096].split("\n", 2 * _FIRST)[: 2 * _FIRST] if line and not line.isspace()]
+    lines = head[:_FIRST]
+    template = next(filter(None, map(template_of, lines)), None)
+    if template:
+        pattern = re.compile(template.pattern)
+        if sum(pattern.fullmatch(line) is not None for line in lines) * 2 > len(lines):
+            return CERTAIN if _all_alike(sample.text) else _SURE
+    return _SURE / 2 if template or any(map(is_log_line, sample.text.split("\n"))) else 0.0
+
+
+def _all_alike(text: str) -> bool:
+    """Whether every line begins like the first: there is no blank line, heading or fence, so this is no page."""
+    return text.count("\n" + text[:5]) + 1 == text.rstrip("\n").count("\n") + 1
 
 
 def parse(reading: Reading, options: Options) -> Iterator[Event]:

@@ -60,7 +60,8 @@ def template_of(line: str) -> Template | None:
 
     A line without an epoch is only taken when two or more of its labels are known quantities.
     """
-    if len(line) > LINE_LIMIT:
+    # The cheap test first: pages ask this of every line of prose.
+    if len(line) > LINE_LIMIT or not any(map(str.isdigit, line)):
         return None
     # Lines that differ in their numbers alone are of one kind, which is worked out once.
     return _template(_ANY_NUMBER.sub("0", _BREAK.sub("", line, count=1)))
@@ -107,8 +108,7 @@ def epoch_of(line: str) -> int | None:
 
 def is_log_line(line: str) -> bool:
     """Whether the line is an epoch line or a row of known quantities."""
-    # Cheap tests first: pages ask this of every line of prose.
-    return any(map(str.isdigit, line)) and template_of(line) is not None
+    return template_of(line) is not None
 
 
 def _tolerant(text: str) -> str:
@@ -207,7 +207,7 @@ class LineReader:
     def _learn(self, text: str) -> bool:
         """Find the first line that is a log line and compile it; False where there is none."""
         for one in text.split("\n"):
-            if is_log_line(one) and (template := template_of(one)):
+            if template := template_of(one):
                 self._add(template)
                 return True
         return False
@@ -220,7 +220,7 @@ class LineReader:
         """Lines that no compiled template fits: of a new kind, or not understood."""
         fresh: dict[Template, tuple[list[int], list[tuple[str, ...]]]] = {}
         for number, text in lines:
-            template = template_of(text) if is_log_line(text) else None
+            template = template_of(text)
             if template is None:
                 self._skip(number, [text])
                 continue

@@ -94,18 +94,18 @@ class Reading:
         self._reopen = reopen
         try:
             with reopen() as file:
-                # Raw reads come back short on pipes; a buffered one fills up or ends.
-                head = file.read(KEEP_BYTES + 1)
+                # Fixed now: a log that grows while it is read is taken in up to here.
+                self.size_bytes = file.seek(0, io.SEEK_END)
+                file.seek(0)
+                head = file.read(min(self.size_bytes, KEEP_BYTES))
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror or error}", path=path) from error
         if not head:
             raise EmptyError("empty: there is nothing to read", path=path)
-        self._raw = head if len(head) <= KEEP_BYTES else None
+        self._raw = head if self.size_bytes <= KEEP_BYTES else None
         self._head = head[: SAMPLE_BYTES + 1]
         self.encoding = _encoding_of(self._head, path)
         self._newline = {"utf-16-le": b"\n\0", "utf-16-be": b"\0\n"}.get(self.encoding, b"\n")
-        # Fixed now: a log that grows while it is read is taken in up to here.
-        self.size_bytes = len(head) if self._raw is not None else _size(reopen)
 
     @classmethod
     def of_file(cls, path: Path) -> "Reading":
@@ -280,11 +280,6 @@ class _Kept(io.BytesIO):
 
     def tell(self) -> int:
         return self._spool.tell()
-
-
-def _size(reopen: Callable[[], BinaryIO]) -> int:
-    with reopen() as file:
-        return file.seek(0, io.SEEK_END)
 
 
 def _encoding_of(head: bytes, path: str) -> str:

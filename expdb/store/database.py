@@ -1,8 +1,10 @@
 """One SQLite database: opened, created, locked and closed; every failure comes out as a DatabaseError."""
 
 import os
+import re
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from expdb.errors import DatabaseError, NotFoundError, UsageError
 
 SCHEMA_VERSION = 1
 BUSY_S = 5.0
+_RESTORE = "restore a copy made by: expdb db backup"
 Value = str | int | float | bytes | None
 Row = tuple[Any, ...]  # a row's types stand in the statement beside it
 
@@ -26,7 +29,11 @@ class Database:
         self.path = path
         self.write = write
         self._warn = warn or _to_stderr
-        if not path.exists():
+        try:
+            there = path.exists()
+        except OSError as error:
+            raise DatabaseError(f"{path} cannot be opened: {error.strerror or error}") from error
+        if not there:
             raise NotFoundError(f"there is no database at {path}", hint="expdb ingest PATH... makes one")
         self.connection = self._connect()
         try:
@@ -40,13 +47,15 @@ class Database:
         """Open the database for writing; make it first where there is none. Safe when two processes do it at once."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists() or path.stat().st_size == 0:
+            if not path.exists() or _is_blank(path):
                 _create(path, warn or _to_stderr)
         except sqlite3.Error as error:
             raise _translated(error, path) from error
         except OSError as error:
             raise DatabaseError(f"no database can be made at {path}: {error.strerror or error}") from error
-        return cls(path, write=True, warn=warn)
+        database = cls(path, write=True, warn=warn)
+        database._use_wal()
+        return database
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +73,22 @@ class Database:
             return self.connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise _translated(error, self.path) from error
+        except UnicodeEncodeError as error:
+            raise _no_text(error) from error
+
+    @contextmanager
+    def view(self) -> Iterator[None]:
+        """Several queries that see one state, whatever other processes commit meanwhile."""
+        inside = self.connection.in_transaction
+        if inside:
+            yield
+            return
+        self.rows("BEGIN")
+        try:
+            yield
+        finally:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -77,6 +102,8 @@ class Database:
                 self.connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
                 raise _translated(error, self.path) from error
+            if isinstance(error, UnicodeEncodeError):
+                raise _no_text(error) from error
             raise
 
     def _begin(self) -> None:
@@ -86,7 +113,7 @@ class Database:
                 self.connection.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error) and "busy" not in str(error):
+                if not _is_busy(error):
                     raise _translated(error, self.path) from error
                 if not said:
                     self._warn(f"waiting: another process is writing to {self.path}")
@@ -106,15 +133,36 @@ class Database:
                 return connection
             except sqlite3.Error as error:
                 last = error
+                # Locked is not read-only: what a writer holds must not be read as if nobody wrote.
+                if not _is_closed_to_us(error):
+                    break
         assert last is not None
         raise _translated(last, self.path) from last
+
+    def _use_wal(self) -> None:
+        """Let readers and a writer work at once. The mode is kept in the file; a network file system forbids it."""
+        if self.rows("PRAGMA journal_mode")[0][0] == "wal" or on_network(self.path):
+            return
+        until = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self.connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                return
+            except sqlite3.OperationalError as error:
+                # SQLite does not wait here by itself. Whoever opens the database next tries again.
+                if not _is_busy(error) or time.monotonic() > until:
+                    return
+                time.sleep(0.01)
 
     def _check_version(self) -> None:
         tables = {name for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "meta" not in tables or "metric" not in tables:
             what = "is empty" if not tables else "is a SQLite database of another program"
             raise DatabaseError(f"{self.path} {what}", hint="expdb ingest PATH... --db NEW.db makes one of expdb's own")
-        version = int(self.rows("SELECT value FROM meta WHERE key = 'schema_version'")[0][0])
+        found = self.rows("SELECT value FROM meta WHERE key = 'schema_version'")
+        if not found or not str(found[0][0]).isdecimal():
+            raise DatabaseError(f"{self.path} does not say its schema's version", hint=_RESTORE)
+        version = int(found[0][0])
         if version > SCHEMA_VERSION:
             raise DatabaseError(
                 f"{self.path} was written by a newer expdb (schema {version}, this one knows {SCHEMA_VERSION})",
@@ -173,6 +221,9 @@ class ReadOnlySql:
 
 def _refused(error: Exception) -> UsageError:
     text = str(error)
+    if text == "interrupted":
+        # sqlite3 swallows the KeyboardInterrupt that is raised in its callback.
+        raise KeyboardInterrupt from error
     if "not authorized" in text or "readonly" in text:
         return UsageError("only reading is allowed here", hint="expdb edit, rm and restore change runs")
     hint = "tables and views: docs/schema.md, or SELECT name FROM sqlite_master" if "no such" in text else None
@@ -186,24 +237,30 @@ def _open(path: Path, query: str) -> sqlite3.Connection:
     )
 
 
+def _is_blank(path: Path) -> bool:
+    """Whether the file is empty, or a database in which its creator has not come to the tables yet."""
+    if path.stat().st_size == 0:
+        return True
+    connection = _open(path, "mode=rw")
+    try:
+        return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+    finally:
+        connection.close()
+
+
 def _create(path: Path, warn: Callable[[str], None]) -> None:
     from expdb.store.schema import statements
 
+    texts = statements("sqlite")
+    if on_network(path):
+        warn(f"{path} is on a network file system: one process at a time should write to it")
     connection = _open(path, "mode=rwc")
     try:
-        if on_network(path):
-            warn(f"{path} is on a network file system: one process at a time should write to it")
-        else:
-            # The mode is kept in the file. Two creators may meet here; the winner's choice is the same.
-            try:
-                connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            except sqlite3.OperationalError:
-                if not path.stat().st_size:
-                    raise
+        # Two creators may meet here: one makes the tables, the other waits and finds them.
         connection.execute("BEGIN IMMEDIATE")
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-            for statement in statements("sqlite"):
-                connection.execute(statement)
+        if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            for text in texts:
+                connection.execute(text)
         connection.execute("COMMIT")
     finally:
         connection.close()
@@ -212,34 +269,54 @@ def _create(path: Path, warn: Callable[[str], None]) -> None:
 def on_network(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:
     """Whether the file lies on a network file system, where WAL is unsafe. False where nobody can say."""
     try:
-        table = [line.split()[1:3] for line in mounts.read_text("utf-8", "replace").splitlines()]
+        lines = [line.split() for line in mounts.read_text("utf-8", "surrogateescape").splitlines()]
     except OSError:
         return False
     target = os.path.realpath(path)
+    table = [(_unescaped(words[1]).rstrip("/"), words[2]) for words in lines if len(words) > 2]
     best = max(
-        ((point.rstrip("/"), kind) for point, kind in table if f"{target}/".startswith(f"{point.rstrip('/')}/")),
+        # Of two mounts at one point the later one covers the earlier: an automount comes before its NFS.
+        ((point, kind) for point, kind in reversed(table) if f"{target}/".startswith(f"{point}/")),
         key=lambda mount: len(mount[0]),
         default=("", ""),
     )
     return best[1].startswith(_NETWORK)
 
 
+def _unescaped(point: str) -> str:
+    """A mount point with its blanks, which the table writes as \\040."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point)
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return "locked" in str(error) or "busy" in str(error)
+
+
+def _is_closed_to_us(error: sqlite3.Error) -> bool:
+    return "unable to open" in str(error) or "readonly" in str(error)
+
+
+def _no_text(error: UnicodeEncodeError) -> UsageError:
+    shown = str(error.object).encode(errors="backslashreplace").decode()
+    return UsageError(f"{shown!r} is not valid text", hint="what is given as a name, a param or a tag is UTF-8")
+
+
 def _translated(error: sqlite3.Error, path: Path) -> DatabaseError:
     """What happened, in words a person can act on."""
     text = str(error)
     if "not a database" in text or "malformed" in text:
-        hint = "restore a copy made by: expdb db backup"
-        what = "is damaged" if "malformed" in text else "is not a SQLite database"
-        return DatabaseError(f"{path} {what}", hint=hint if "malformed" in text else "name another file: --db FILE")
+        if "malformed" in text:
+            return DatabaseError(f"{path} is damaged", hint=_RESTORE)
+        return DatabaseError(f"{path} is not a SQLite database", hint="name another file: --db FILE")
     if "full" in text:
         return DatabaseError(
             f"{path}: no room left; nothing of this step was stored", hint="free some space, then repeat"
         )
-    if "readonly" in text or "unable to open" in text:
+    if _is_closed_to_us(error):
         return DatabaseError(
             f"{path} cannot be opened for this: {text}", hint="check the permissions of file and folder"
         )
-    if "locked" in text:
+    if _is_busy(error):
         return DatabaseError(f"{path} is locked by another process", hint="wait for it to end, then repeat")
     return DatabaseError(f"{path}: SQLite says: {text}")
 

@@ -55,10 +55,11 @@ class _Edit:
             self._word("param", key, record.params.get(key), value)
         for key, value in changes.tags.items():
             self._word("tag", key, record.tags.get(key), value)
-        for name, unit in changes.units.items():
-            self._unit(reader.metric_of(self.database, record, name), unit)
+        # Read anew for each: a value may be the second of its name, a unit that of a value just added.
         for name, value in changes.values.items():
-            self._value(record, name, value)
+            self._value(reader.run(self.database, self.run_id), name, value)
+        for name, unit in changes.units.items():
+            self._unit(reader.metric_of(self.database, reader.run(self.database, self.run_id), name), unit)
         return self.said
 
     def _set(self, what: str, key: str | None, old: str | None, new: str | None) -> None:
@@ -110,16 +111,17 @@ class _Edit:
                 f"{name} is a curve of {found.count} points, read from a log",
                 hint="correct the log and ingest it again with --again; only reported values are set by hand",
             )
-        decimals = decimals_of((number,))
+        decimals, percent = decimals_of((number,)), text.strip().endswith("%")
         if found is None:
-            key, old, percent = name, None, text.strip().endswith("%")
             metric = Metric(name, metrics.canonical(name, REPORTED), REPORTED, "percent" if percent else None, "none")
-            self._add(metric, key, float(number), decimals)
-        else:
-            key = found.key
-            old = _printed(found)
-            self._replace(found, float(number), decimals)
-        self._set("metric", key, old, number)
+            self._add(metric, name, float(number), decimals)
+            self._set("metric", name, None, number)
+            return
+        self._replace(found, float(number), decimals)
+        self._set("metric", found.key, _printed(found), number)
+        # 84.1 in the place of 0.841 is no fraction any more.
+        if percent or (found.unit == "fraction" and float(number) > 1):
+            self._unit(found, "percent")
 
     def _add(self, metric: Metric, key: str, value: float, decimals: int | None) -> None:
         summary = Summary()
@@ -185,12 +187,11 @@ def purge(database: Database, run_ids: list[int]) -> int:
             connection.execute("DELETE FROM finding WHERE run_id = ?", (run_id,))
             connection.execute("UPDATE run SET parent_id = NULL WHERE parent_id = ?", (run_id,))
             connection.execute("DELETE FROM run WHERE id = ?", (run_id,))
-        for table in ("source_place", "source"):
-            key = "source_id" if table == "source_place" else "id"
-            connection.execute(
-                f"DELETE FROM {table} WHERE {key} NOT IN (SELECT source_id FROM run_source)"
-                " AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.source_id = " + f"{table}.{key})"
-            )
+        used = " UNION ".join(
+            f"SELECT source_id FROM {table} WHERE source_id IS NOT NULL" for table in ("run_source", "claim", "finding")
+        )
+        for table, key in (("source_place", "source_id"), ("source", "id")):
+            connection.execute(f"DELETE FROM {table} WHERE {key} NOT IN ({used})")
     return points
 
 

@@ -1,25 +1,28 @@
 """Where sources lie, as the database remembers it: movable with the project, and safe for any file name."""
 
+import hashlib
 import os
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote_to_bytes
 
 STDIN = "-"
 _BYTES = "bytes:"
+_PIECE_BYTES = 1 << 20
 # `runs/expdb.db` beside `logs/`: the project is the folder above the database's.
-_UPWARD = 2
+_FAR = os.path.join("..", "..", "..")
 
 
 def stored(path: Path, database: Path) -> str:
     """A path as text: relative to the database's folder within its project, absolute elsewhere."""
-    full = Path(os.path.abspath(path))
-    folder = Path(os.path.abspath(database)).parent
+    # Strings, not Paths: this is done for every file of a folder.
+    full = os.path.abspath(path)
     try:
-        relative = Path(os.path.relpath(full, folder))
+        text = os.path.relpath(full, database.parent)
     except ValueError:
         # Another drive of Windows.
-        relative = full
-    text = (full if relative.parts[: _UPWARD + 1] == ("..",) * (_UPWARD + 1) else relative).as_posix()
+        text = full
+    text = full if text.startswith(_FAR) else text
+    text = text.replace(os.sep, "/") if os.sep != "/" else text
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -31,7 +34,21 @@ def stored(path: Path, database: Path) -> str:
 def located(place: str, database: Path) -> Path:
     """The path that was stored, made absolute."""
     text = os.fsdecode(unquote_to_bytes(place[len(_BYTES) :])) if place.startswith(_BYTES) else place
-    return Path(os.path.abspath(database)).parent / PurePosixPath(text)
+    # Back by the words, as they were made: a folder that is a link has another `..` on the disk.
+    return Path(os.path.normpath(Path(os.path.abspath(database)).parent / PurePosixPath(text)))
+
+
+def still_begins(path: Path, sha256: str, size_bytes: int) -> bool | None:
+    """Whether the file's first bytes have that digest; None where it is gone. Raises OSError where it is closed."""
+    # A pipe in its place would never end, nor even open.
+    if not path.is_file():
+        return None
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while size_bytes and (piece := file.read(min(_PIECE_BYTES, size_bytes))):
+            found.update(piece)
+            size_bytes -= len(piece)
+    return not size_bytes and found.hexdigest() == sha256
 
 
 def readable(path: str) -> str:

@@ -103,15 +103,16 @@ def runs(database: Database, experiment: str | None = None, *, words: bool = Tru
     """All runs that are not removed, oldest first; of one experiment, if named. words: with params and tags."""
     if experiment is not None:
         experiment_id(database, experiment)
-    out = [RunRecord(*row) for row in database.rows(sql.RUNS, (experiment,))]
-    by_id = {run.id: run for run in out}
-    if words:
-        for run_id, key, value in database.rows(sql.PARAMS, (experiment,)):
-            by_id[run_id].params[key] = value
-        for run_id, key, value in database.rows(sql.TAGS, (experiment,)):
-            by_id[run_id].tags[key] = value
-    for run_id, *numbers in database.rows(sql.SUMMARIES, (experiment,)):
-        by_id[run_id].metrics.append(MetricRecord(*numbers))
+    with database.view():
+        out = [RunRecord(*row) for row in database.rows(sql.RUNS, (experiment,))]
+        by_id = {run.id: run for run in out}
+        if words:
+            for run_id, key, value in database.rows(sql.PARAMS, (experiment,)):
+                by_id[run_id].params[key] = value
+            for run_id, key, value in database.rows(sql.TAGS, (experiment,)):
+                by_id[run_id].tags[key] = value
+        for run_id, *numbers in database.rows(sql.SUMMARIES, (experiment,)):
+            by_id[run_id].metrics.append(MetricRecord(*numbers))
     return out
 
 
@@ -133,17 +134,19 @@ def find_run(database: Database, text: str, *, removed: bool | None = False) -> 
     alive = {False: "r.deleted_ms IS NULL", True: "r.deleted_ms IS NOT NULL", None: "1"}[removed]
     query = f"SELECT r.id, r.uid, r.name, e.name FROM run r JOIN experiment e ON e.id = r.experiment_id WHERE {alive}"
     if text.startswith("@"):
-        if not text[1:].isdecimal() or int(text[1:]) < 1:
+        # More digits than this are no number of SQLite's.
+        if not text[1:].isdecimal() or not 0 < int(text[1:][:19]) < 1 << 62:
             raise NotFoundError(f"{text!r} is no run", hint="@1 is the newest, @2 the one before it")
         rows = database.rows(f"{query} ORDER BY r.id DESC LIMIT 1 OFFSET ?", (int(text[1:]) - 1,))
     else:
         rows = database.rows(f"{query} AND r.name = ? ORDER BY r.id", (text,))
         if not rows and len(text) >= UID_PREFIX:
-            pattern = text.lower().replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
-            rows = database.rows(f"{query} AND r.uid LIKE ? ESCAPE '\\' ORDER BY r.id", (pattern,))
+            # LIKE would take % and _ for wildcards.
+            rows = database.rows(f"{query} AND substr(r.uid, 1, ?) = ? ORDER BY r.id", (len(text), text.lower()))
     if not rows:
         gone = removed is False and database.rows(
-            "SELECT 1 FROM run WHERE deleted_ms IS NOT NULL AND (name = ? OR uid LIKE ?)", (text, f"{text}%")
+            "SELECT 1 FROM run WHERE deleted_ms IS NOT NULL AND (name = ? OR ? >= ? AND substr(uid, 1, ?) = ?)",
+            (text, len(text), UID_PREFIX, len(text), text.lower()),
         )
         hint = "it was removed; expdb restore brings it back" if gone else "expdb ls lists the runs"
         raise NotFoundError(f"no run is called {text!r}", hint=hint)
@@ -161,12 +164,10 @@ def run(database: Database, run_id: int) -> RunRecord:
         (run_id,),
     )[0]
     record = RunRecord(*row)
-    record.params.update(
-        cast("list[tuple[str, str]]", database.rows("SELECT key, value FROM param WHERE run_id = ?", (run_id,)))
-    )
-    record.tags.update(
-        cast("list[tuple[str, str]]", database.rows("SELECT key, value FROM tag WHERE run_id = ?", (run_id,)))
-    )
+    for table, words in (("param", record.params), ("tag", record.tags)):
+        # In the order they were written, as `runs` gives them.
+        found = database.rows(f"SELECT key, value FROM {table} WHERE run_id = ? ORDER BY rowid", (run_id,))
+        words.update(cast("list[tuple[str, str]]", found))
     for numbers in database.rows(sql.METRICS_OF_RUN, (run_id,)):
         # The time of the last point is the writer's business.
         record.metrics.append(MetricRecord(*numbers[:14], *numbers[15:]))

@@ -371,14 +371,23 @@ def statements(dialect: str) -> tuple[str, ...]:
 
 
 def create_postgresql(url: str) -> None:
-    """Create the schema in an empty PostgreSQL database. Raises MissingExtraError without psycopg."""
-    from sqlalchemy import create_engine
+    """Create the schema in an empty PostgreSQL database, whole or not at all.
 
-    from expdb.errors import need
+    Raises MissingExtraError without psycopg, DatabaseError where the server refuses.
+    """
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
+
+    from expdb.errors import DatabaseError, need
 
     need("psycopg", extra="postgres")
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
-    with engine.begin() as connection:
-        for statement in statements("postgresql"):
-            connection.exec_driver_sql(statement)
-    engine.dispose()
+    engine = create_engine(f"postgresql+psycopg://{url.partition('://')[2]}")
+    try:
+        with engine.begin() as connection:
+            for statement in statements("postgresql"):
+                connection.exec_driver_sql(statement)
+    except DBAPIError as error:
+        # The first line is PostgreSQL's own sentence; the url may hold a password.
+        raise DatabaseError(f"PostgreSQL says: {str(error.orig).splitlines()[0]}") from error
+    finally:
+        engine.dispose()

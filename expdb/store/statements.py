@@ -6,7 +6,7 @@ A test prepares every one of them against the schema that store.schema declares.
 from functools import cache
 
 # Rows of one bulk statement; a batch is cut into the largest that fit, so few statements are ever compiled.
-POINT_ROWS = (256, 64, 16, 4, 1)
+POINT_ROWS = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 INSERT_EXPERIMENT = "INSERT INTO experiment (name, created_ms, updated_ms) VALUES (?, ?, ?)"
 TOUCH_EXPERIMENT = "UPDATE experiment SET updated_ms = ?, deleted_ms = NULL WHERE id = ?"
@@ -33,13 +33,10 @@ METRICS_OF_RUN = (
     " first_step, first_value, last_step, last_time_ms, last_value, min_step, min_value, max_step, max_value"
     " FROM metric WHERE run_id = ? ORDER BY id"
 )
-INSERT_SOURCE = (
-    "INSERT INTO source (sha256, tail_sha256, size_bytes, line_count, format, parser_version, encoding, unparsed,"
-    " ingested_ms, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-UPDATE_SOURCE = (
-    "UPDATE source SET sha256 = ?, tail_sha256 = ?, size_bytes = ?, line_count = ?, format = ?, parser_version = ?,"
-    " encoding = ?, unparsed = ?, ingested_ms = ?, content = ? WHERE id = ?"
+NEXT_SOURCE = "SELECT coalesce(max(id), 0) + 1 FROM source"
+PUT_SOURCE = (
+    "INSERT OR REPLACE INTO source (id, sha256, tail_sha256, size_bytes, line_count, format, parser_version, encoding,"
+    " unparsed, ingested_ms, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 SOURCE_BY_DIGEST = (
     "SELECT id, sha256, tail_sha256, size_bytes, line_count FROM source WHERE sha256 = ? AND tail_sha256 IS ?"

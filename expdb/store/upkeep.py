@@ -1,18 +1,18 @@
 """The database as a whole: what is in it, whether it is sound, and a copy of it."""
 
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from expdb.errors import DatabaseError, InputError, UsageError
-from expdb.parsers.reading import Reading
+from expdb.errors import DatabaseError, UsageError
 from expdb.records import Summary
 from expdb.store import reader
 from expdb.store import statements as sql
 from expdb.store.database import SCHEMA_VERSION, Database
-from expdb.store.places import STDIN, located
+from expdb.store.places import STDIN, located, still_begins
 from expdb.store.writer import summary_from_points
 
 _COUNTED = ("experiment", "run", "metric", "point", "source")
@@ -56,9 +56,7 @@ def info(database: Database) -> Info:
 
 def check(database: Database, step: Callable[[int], None] = lambda _: None) -> list[Fault]:
     """What is wrong: pages of the file, references, summaries that differ from their points, changed sources."""
-    try:
-        # One reading view: an ingest that commits meanwhile is not seen half.
-        database.connection.execute("BEGIN")
+    with database.view():
         faults = [Fault(f"SQLite: {text}") for (text,) in database.rows("PRAGMA integrity_check") if text != "ok"]
         if faults:
             return faults
@@ -67,13 +65,6 @@ def check(database: Database, step: Callable[[int], None] = lambda _: None) -> l
         faults += _summaries(database, step)
         faults += _sources(database)
         return faults
-    except sqlite3.DatabaseError as error:
-        raise DatabaseError(
-            f"{database.path} is damaged: {error}", hint="restore a copy made by: expdb db backup"
-        ) from error
-    finally:
-        if database.connection.in_transaction:
-            database.connection.execute("ROLLBACK")
 
 
 def _summaries(database: Database, step: Callable[[int], None]) -> list[Fault]:
@@ -108,21 +99,22 @@ def _comparable(summary: Summary) -> tuple[object, ...]:
 def _sources(database: Database) -> list[Fault]:
     """Sources whose files say something else by now."""
     faults = []
-    rows = database.rows("SELECT id, sha256, size_bytes, tail_sha256 FROM source ORDER BY id")
-    for source_id, sha256, size_bytes, _ in rows:
+    for source_id, sha256, size_bytes in database.rows("SELECT id, sha256, size_bytes FROM source ORDER BY id"):
         for place in reader.places(database, source_id):
             if place == STDIN:
                 continue
-            path = located(place, database.path)
             try:
-                prefix = Reading.of_file(path).prefix_sha256(size_bytes)
-            except (InputError, OSError):
+                same = still_begins(located(place, database.path), sha256, size_bytes)
+            except OSError as error:
+                faults.append(Fault(f"{place}: cannot be read: {error.strerror or error}", grave=False))
+                continue
+            if same is None:
                 faults.append(Fault(f"{place}: no longer there; its numbers are kept", grave=False))
                 continue
             newer = database.rows(
                 "SELECT 1 FROM source_place WHERE path = ? AND source_id > ? LIMIT 1", (place, source_id)
             )
-            if prefix != sha256:
+            if not same:
                 what = "changed since, and was ingested again" if newer else "changed since it was ingested"
                 faults.append(Fault(f"{place}: {what}", grave=not newer))
     return faults
@@ -130,15 +122,29 @@ def _sources(database: Database) -> list[Fault]:
 
 def backup(database: Database, target: Path) -> int:
     """Copy the database, also while others write to it; the copy's size in bytes. Never replaces a file."""
-    if target.exists():
-        raise UsageError(f"{target} exists already", hint="name a file that does not")
-    partial = target.with_name(f"{target.name}.partial")
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
-        partial.unlink(missing_ok=True)
-        with closing(sqlite3.connect(partial)) as copy:
-            database.connection.backup(copy)
-        partial.rename(target)
+        if os.path.lexists(target):
+            raise FileExistsError
+        try:
+            with closing(sqlite3.connect(partial)) as copy:
+                database.connection.backup(copy)
+            _place(partial, target)
+            return target.stat().st_size
+        finally:
+            partial.unlink(missing_ok=True)
+    except FileExistsError as error:
+        raise UsageError(f"{target} exists already", hint="name a file that does not") from error
     except (OSError, sqlite3.Error) as error:
-        partial.unlink(missing_ok=True)
         raise DatabaseError(f"no copy could be made at {target}: {error}") from error
-    return target.stat().st_size
+
+
+def _place(partial: Path, target: Path) -> None:
+    """Give the finished file its name. Raises FileExistsError where another took the name meanwhile."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without links.
+        partial.rename(target)

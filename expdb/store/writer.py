@@ -94,7 +94,7 @@ class Writer:
         self._version: int | None = None
         self._names: dict[int, set[str]] = {}
         self._experiments: dict[str, int] = {}
-        self._next_metric = 0
+        self._next_metric = self._next_source = 0
 
     def begin(self) -> None:
         """Forget what other processes may have changed since the last transaction."""
@@ -104,6 +104,7 @@ class Writer:
             self._experiments.clear()
             self._version = version
         self._next_metric = self._at.execute(sql.NEXT_METRIC).fetchone()[0]
+        self._next_source = self._at.execute(sql.NEXT_SOURCE).fetchone()[0]
 
     def forget(self) -> None:
         """After a transaction that was rolled back: what it was about to store does not exist."""
@@ -162,6 +163,11 @@ class Writer:
         """A number no metric has."""
         self._next_metric += 1
         return self._next_metric - 1
+
+    def source_id(self) -> int:
+        """A number no source has."""
+        self._next_source += 1
+        return self._next_source - 1
 
     def insert(self, metric_id: int, seq: int, source_no: int | None, curve: Curve, start: int) -> None:
         """Store the curve's points from index start on."""
@@ -278,14 +284,12 @@ class _Intake:
         if not places or self.standing.kind == "same":
             return self.standing.source_id
         # The other places still hold the shorter file: its row stays, so that they are known.
-        made = self.at.execute(sql.INSERT_SOURCE, self._source_row())
-        self.at.execute(
-            "UPDATE run_source SET source_id = ? WHERE source_id = ?", (made.lastrowid, self.standing.source_id)
-        )
+        own = self.writer.source_id()
+        self.at.execute("UPDATE run_source SET source_id = ? WHERE source_id = ?", (own, self.standing.source_id))
         self.at.execute(
             "DELETE FROM source_place WHERE source_id = ? AND path = ?", (self.standing.source_id, self.head.place)
         )
-        return int(made.lastrowid or 0)
+        return own
 
     def _source_row(self) -> tuple[object, ...]:
         head, digest = self.head, self.head.digest
@@ -296,15 +300,8 @@ class _Intake:
         )
 
     def _put_source(self) -> None:
-        if self.source_id is None:
-            self._make_source()
-        self.at.execute(sql.UPDATE_SOURCE, (*self._source_row(), self.source_id))
+        self.at.execute(sql.PUT_SOURCE, (self.source_id, *self._source_row()))
         self.at.execute(sql.PUT_PLACE, (self.source_id, self.head.place))
-
-    def _make_source(self) -> int:
-        made = self.at.execute(sql.INSERT_SOURCE, self._source_row())
-        self.source_id = int(made.lastrowid or 0)
-        return self.source_id
 
     def _known_runs(self) -> list[tuple[int, str, int]]:
         """(run id, name, source_no) of the runs the source gave, in the order they stand in it."""
@@ -320,7 +317,7 @@ class _Intake:
 
     def _start(self, event: RunStart) -> None:
         if self.source_id is None:
-            self._make_source()
+            self.source_id = self.writer.source_id()
         if event.index < len(self.known):
             self.open[event.index] = self._reopen(event)
             return
