@@ -135,7 +135,7 @@ def find_run(database: Database, text: str, *, removed: bool | None = False) -> 
     query = f"SELECT r.id, r.uid, r.name, e.name FROM run r JOIN experiment e ON e.id = r.experiment_id WHERE {alive}"
     if text.startswith("@"):
         # More digits than this are no number of SQLite's.
-        if not text[1:].isdecimal() or not 0 < int(text[1:][:19]) < 1 << 62:
+        if not text[1:].isdecimal() or len(text) > 19 or int(text[1:]) < 1:
             raise NotFoundError(f"{text!r} is no run", hint="@1 is the newest, @2 the one before it")
         rows = database.rows(f"{query} ORDER BY r.id DESC LIMIT 1 OFFSET ?", (int(text[1:]) - 1,))
     else:
@@ -202,7 +202,7 @@ def sources(database: Database, run_id: int) -> list[SourceRecord]:
         " FROM run_source l JOIN source s ON s.id = l.source_id WHERE l.run_id = ? ORDER BY l.source_no",
         (run_id,),
     )
-    return [SourceRecord(*row, places(database, row[1])) for row in rows]
+    return [SourceRecord(*(*row, places(database, row[1]))) for row in rows]
 
 
 def places(database: Database, source_id: int) -> tuple[str, ...]:
