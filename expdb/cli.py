@@ -26,12 +26,38 @@ app = typer.Typer(
 db_app = typer.Typer(help="The database as a whole.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(db_app, name="db")
 
-Experiment = Annotated[Optional[str], typer.Option("--experiment", "-e", help="Experiment.", show_default=False)]
+
+def _complete(statement: str, incomplete: str) -> list[str]:
+    """What the database knows that begins like this; nothing, silently, where it cannot be asked."""
+    from expdb.store.database import Database
+
+    try:
+        with Database(_path(None)) as database:
+            found = [str(name) for (name,) in database.rows(statement)]
+    except ExpdbError:
+        return []
+    # A shell takes a blank for the end of the word.
+    return [name for name in found if name.startswith(incomplete) and " " not in name]
+
+
+def _complete_run(incomplete: str) -> list[str]:
+    return _complete("SELECT DISTINCT name FROM run WHERE deleted_ms IS NULL ORDER BY id DESC", incomplete)
+
+
+def _complete_experiment(incomplete: str) -> list[str]:
+    return _complete("SELECT name FROM experiment WHERE deleted_ms IS NULL ORDER BY name", incomplete)
+
+
+Experiment = Annotated[
+    Optional[str], typer.Option("--experiment", "-e", help="Experiment.", autocompletion=_complete_experiment)
+]
 Db = Annotated[
     Optional[Path],
     typer.Option("--db", help="Database file. Default: EXPDB_DB, the nearest runs/expdb.db upward, or that here."),
 ]
-Run = Annotated[str, typer.Argument(help="A uid's first 4 or more characters, a name, or @1 for the newest.")]
+_RUN_HELP = "A uid's first 4 or more characters, a name, or @1 for the newest."
+Run = Annotated[str, typer.Argument(help=_RUN_HELP, autocompletion=_complete_run)]
+Runs = Annotated[Optional[list[str]], typer.Argument(metavar="[RUN]...", help=_RUN_HELP, autocompletion=_complete_run)]
 Params = Annotated[Optional[list[str]], typer.Option("--set", "-s", help="Param key=value. Repeatable.")]
 Tags = Annotated[Optional[list[str]], typer.Option("--tag", "-t", help="Tag key=value. Repeatable.")]
 As = Annotated[Optional[str], typer.Option("--as", help="Input format, where it is not recognised.", metavar="NAME")]
@@ -144,9 +170,7 @@ def show(run: Run, db: Db = None) -> None:
 
 @app.command()
 def compare(
-    runs: Annotated[
-        Optional[list[str]], typer.Argument(metavar="[RUN]...", help="Runs; all of them by default.")
-    ] = None,
+    runs: Runs = None,
     experiment: Experiment = None,
     where: Where = None,
     columns: Annotated[
@@ -238,7 +262,7 @@ def sql(
 
 @app.command()
 def rm(
-    runs: Annotated[Optional[list[str]], typer.Argument(metavar="[RUN]...")] = None,
+    runs: Runs = None,
     purge: Annotated[
         bool, typer.Option("--purge", help="Delete for good; without RUN, whatever rm has hidden.")
     ] = False,

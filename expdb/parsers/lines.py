@@ -19,18 +19,26 @@ EXAMPLES = 5
 # More kinds of line than this in one file are read one by one.
 TEMPLATES = 8
 LINE_LIMIT = 4096
+# No float prints more digits behind the point by itself.
+MOST_DIGITS = 20
 
+_MAYBE, _SOME = "[ \\t]*", "[ \\t]+"
+_PUNCTUATION = ",;|:=，；："
 _GAP = "[ \\t,;|，；、]"
-_NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?))"
-_WORD = r"[^\W\d][\w@/\-]*"
+_NUMBER = r"[-+]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?))"
+# "loss nan acc 0.5" is two fields.
+_WORD = r"(?!(?i:nan|inf(?:inity)?)(?![\w@/\-]))[^\W\d][\w@/\-]*"
 _UNIT = "|".join(sorted(map(re.escape, metrics.UNIT_WORDS), key=len, reverse=True))
 # On a page a line may end in a hard break.
-_END = rf"{_GAP}*(?:<br ?/?>|\\)?[ \t]*\r?"
-_BREAK = re.compile(r"(?:<br ?/?>|\\)?\s*$")
+_END = rf"{_GAP}*(?:(?:<br ?/?>|\\)[ \t]*)?\r?"
+_BREAK = re.compile(r"(?:<br ?/?>|\\)$")
+# No blanks may be read in two ways: a line of blanks would take for ever.
 _EPOCH = re.compile(
-    r"[ \t]*(?i:epochs?|轮次|轮)[ \t]*[:=：#]?[ \t]*[\[(]?[ \t]*(\d{1,18})(?:[ \t]*/[ \t]*\d+)?[ \t]*[\])]?:?(?![\w.%])"
+    r"[ \t]*(?i:epochs?|轮次|轮)[ \t]*(?:[:=：#][ \t]*)?(?:[\[(][ \t]*)?(\d{1,18})"
+    r"(?:[ \t]*/[ \t]*\d+)?(?:[ \t]*[\])])?(?:[ \t]*[:：])?(?![\w.%])"
 )
-_ANY_NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?![\w.])")
+# The digit of "top-1" or "prec@1" belongs to its word.
+_ANY_NUMBER = re.compile(r"(?<![\w.@/\-])[-+]?\d+(?:\.\d+)?(?![\w.])")
 _FIELD = re.compile(
     rf"({_WORD}(?: {_WORD}){{0,3}})(?:[ \t]*[:=：][ \t]*|[ \t]+)({_NUMBER})"
     # A unit is glued to its number, or ends its field: in "0.5 min 0.1" min is the next label.
@@ -64,7 +72,9 @@ def template_of(line: str) -> Template | None:
     if len(line) > LINE_LIMIT or not any(map(str.isdigit, line)):
         return None
     # Lines that differ in their numbers alone are of one kind, which is worked out once.
-    return _template(_ANY_NUMBER.sub("0", _BREAK.sub("", line, count=1)))
+    template = _template(_ANY_NUMBER.sub("0", _BREAK.sub("", line.removesuffix("\r").rstrip(" \t")).rstrip(" \t")))
+    # "epoch 2.5" and "epoch -1" only look like an epoch once all numbers are alike.
+    return template if template and re.fullmatch(template.pattern, line) else None
 
 
 @lru_cache(maxsize=4096)
@@ -75,14 +85,14 @@ def _template(line: str) -> Template | None:
         pieces.append(_tolerant(line[: found.start(1)]) + r"(\d{1,18})" + _counter(line[found.end(1) : found.end()]))
         at = found.end()
     else:
-        pieces.append("[ \\t]*")
+        pieces.append(_MAYBE)
         at = len(line) - len(line.lstrip(" \t"))
     gap = re.compile(f"{_GAP}+")
     while at < len(line):
         space = gap.match(line, at)
         if space:
             at = space.end()
-        elif pieces[-1] != "[ \\t]*":
+        elif pieces[-1] != _MAYBE:
             return None
         if at == len(line):
             break
@@ -97,7 +107,7 @@ def _template(line: str) -> Template | None:
         at = field.end()
     if not fields or (not found and sum(metrics.is_known(f.label) for f in fields) < 2):
         return None
-    return Template(tuple(fields), bool(found), "".join(pieces) + _END)
+    return Template(tuple(fields), bool(found), "".join(pieces).replace(_MAYBE * 2, _MAYBE) + _END)
 
 
 def epoch_of(line: str) -> int | None:
@@ -113,16 +123,22 @@ def is_log_line(line: str) -> bool:
 
 def _tolerant(text: str) -> str:
     """The text as a pattern that does not mind how wide its blanks are."""
-    out = ["[ \\t]+" if part.isspace() else re.escape(part) for part in re.findall(r"[ \t]+|[^ \t]+", text)]
-    # Around punctuation blanks come and go.
-    return re.sub(
-        r"(?:\[ \\t\]\+)?([,;|:=，；：])(?:\[ \\t\]\+)?", r"[ \\t]*\1[ \\t]*", "".join(out).replace("\\|", "[|]")
-    )
+    out: list[str] = []
+    for part in re.findall(rf"[ \t]+|[{_PUNCTUATION}]|[^ \t{_PUNCTUATION}]+", text):
+        if part in _PUNCTUATION:
+            # Around punctuation blanks come and go.
+            out[-1:] = [*(one for one in out[-1:] if one not in (_SOME, _MAYBE)), _MAYBE, re.escape(part), _MAYBE]
+        elif not part.isspace():
+            out.append(re.escape(part))
+        elif out[-1:] != [_MAYBE]:
+            out.append(_SOME)
+    return "".join(out)
 
 
 def _counter(text: str) -> str:
     """What stands behind the epoch's number: `/200]`, `:` or nothing."""
-    return re.sub(r"\d+", r"\\d+", re.sub(r"[ \t]+", r"[ \\t]*", re.escape(text).replace("\\ ", " ")))
+    parts = re.findall(r"[ \t]+|\d+|[^ \t\d]", text)
+    return "".join(_MAYBE if p.isspace() else r"\d+" if p.isdecimal() else re.escape(p) for p in parts)
 
 
 @dataclass(slots=True)
@@ -157,6 +173,7 @@ class LineReader:
         self._pattern: re.Pattern[str] | None = None
         self._first_step = 0
         self._last_step: int | None = None
+        self._epoch: int | None = None
         self._row = 0
         self._unparsed = 0
         self._examples: list[tuple[int, str]] = []
@@ -338,6 +355,6 @@ def decimals_of(texts: Sequence[str]) -> int | None:
     if "e" in joined or "E" in joined:
         return None
     most = len(texts[0].partition(".")[2])
-    while _more_digits(most + 1).search(joined):
+    while most < MOST_DIGITS and _more_digits(most + 1).search(joined):
         most += 1
-    return most
+    return most if most < MOST_DIGITS else max(len(text.partition(".")[2]) for text in texts)

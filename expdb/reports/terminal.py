@@ -1,6 +1,7 @@
 """The terminal: a table fitted to the window, where text gives way and numbers are never cut."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, TextIO
@@ -45,6 +46,8 @@ def print_table(table: Table, file: TextIO | None = None) -> None:
     if words.title:
         console.print(Text(words.title, style="bold"))
     console.print(_fitted(words, widths))
+    if words.rules:
+        console.print()
     for rule in words.rules:
         console.print(Text(f"# {rule}", style="dim"))
 
@@ -73,7 +76,7 @@ def _fitted(words: PrintedTable, widths: Sequence[int]) -> "rich.table.Table":
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
     for column, least in zip(words.columns, widths, strict=True):
         grid.add_column(
-            Text(column.heading),
+            Text("\n".join(_folded(column.heading, least)) if column.numeric else column.heading),
             justify="right" if column.numeric else "left",
             overflow="fold",
             width=least if column.numeric else None,
@@ -82,6 +85,16 @@ def _fitted(words: PrintedTable, widths: Sequence[int]) -> "rich.table.Table":
     for row in range(len(words.columns[0].cells)):
         grid.add_row(*(_cell(column, row, least) for column, least in zip(words.columns, widths, strict=True)))
     return grid
+
+
+def _folded(heading: str, columns: int) -> list[str]:
+    """A heading in lines of at most so many columns where it can be broken: behind blanks, slashes and brackets."""
+    out = [""]
+    for piece in re.findall(r"[^ /(]*[ /(]?", heading):
+        if out[-1] and width(out[-1] + piece.rstrip()) > columns:
+            out.append("")
+        out[-1] += piece
+    return [line.rstrip() for line in out]
 
 
 def _cell(column: PrintedColumn, row: int, columns: int) -> "rich.text.Text":
