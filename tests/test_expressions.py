@@ -18,11 +18,13 @@ from expdb.expressions import (
     And,
     ColumnExpr,
     Comparison,
+    Condition,
     Count,
     Name,
     Not,
     Number,
     Operand,
+    Operator,
     Or,
     Present,
     Selection,
@@ -77,18 +79,18 @@ columns = st.builds(ColumnExpr, operands, st.none() | names)
 
 
 @given(conditions)
-def test_a_condition_printed_and_parsed_is_the_same_condition(condition):
+def test_a_condition_printed_and_parsed_is_the_same_condition(condition: Condition) -> None:
     assert parse_condition(str(condition)) == condition
 
 
 @given(st.lists(columns, min_size=1, max_size=4))
-def test_columns_printed_and_parsed_are_the_same_columns(several):
+def test_columns_printed_and_parsed_are_the_same_columns(several: list[ColumnExpr]) -> None:
     assert parse_columns(", ".join(map(str, several))) == tuple(several)
     assert parse_column(str(several[0])) == several[0]
 
 
 @given(operands)
-def test_an_operand_printed_and_parsed_is_the_same_operand(operand):
+def test_an_operand_printed_and_parsed_is_the_same_operand(operand: Operand) -> None:
     assert parse_operand(str(operand)) == operand
 
 
@@ -97,7 +99,7 @@ def test_an_operand_printed_and_parsed_is_the_same_operand(operand):
 @example("AND")
 @example(" a")
 @example("a\n")
-def test_back_ticks_are_printed_exactly_where_the_name_does_not_parse_bare(text):
+def test_back_ticks_are_printed_exactly_where_the_name_does_not_parse_bare(text: str) -> None:
     try:
         bare = parse_operand(text) == Name(text)
     except ExpressionError:
@@ -112,7 +114,8 @@ FRAGMENTS = [
     *("(", ")", ",", "=", "==", "!=", "<>", "<", ">=", "~", "!", "%", "-", "+", ".", "`", "'", '"', "‘", "’", "“", "”"),
     *("（", "）", "，", "＝", "＞", "＜", "1", "0", "3", "1e5", "90%", "'a'", "'('", "`x y`", " ", "\n", "\\", "²"),
 ]
-PARSERS: list[Callable[[str], object]] = [parse_condition, parse_columns, parse_column, parse_operand]
+Parser = Callable[[str], object]
+PARSERS: list[Parser] = [parse_condition, parse_columns, parse_column, parse_operand]
 
 
 @given(st.text() | st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join), st.sampled_from(PARSERS))
@@ -125,7 +128,7 @@ PARSERS: list[Callable[[str], object]] = [parse_condition, parse_columns, parse_
 @example("not " * 2400 + "a", parse_condition)
 @example("\ud800", parse_condition)
 @example("'" * 9999, parse_operand)
-def test_any_text_either_parses_to_what_prints_back_or_is_an_expression_error(text, parse):
+def test_any_text_either_parses_to_what_prints_back_or_is_an_expression_error(text: str, parse: Parser) -> None:
     try:
         tree = parse(text)
     except ExpressionError as error:
@@ -138,7 +141,7 @@ def test_any_text_either_parses_to_what_prints_back_or_is_an_expression_error(te
 
 
 @given(conditions)
-def test_parentheses_around_a_condition_change_nothing(condition):
+def test_parentheses_around_a_condition_change_nothing(condition: Condition) -> None:
     assert parse_condition(f"({condition})") == condition
 
 
@@ -163,7 +166,7 @@ def test_parentheses_around_a_condition_change_nothing(condition):
         ("a AND b Or NOT c", Or((And((A, B)), Not(C)))),
     ],
 )
-def test_not_binds_before_and_and_before_or(text, tree):
+def test_not_binds_before_and_and_before_or(text: str, tree: Condition) -> None:
     assert parse_condition(text) == tree
 
 
@@ -171,15 +174,15 @@ def test_not_binds_before_and_and_before_or(text, tree):
     ("typed", "stored"),
     [("=", "="), ("==", "="), ("!=", "!="), ("<>", "!="), ("<", "<"), ("<=", "<="), (">", ">"), (">=", ">=")],
 )
-def test_every_comparison_has_one_stored_spelling_with_blanks_or_without(typed, stored):
+def test_every_comparison_has_one_stored_spelling_with_blanks_or_without(typed: str, stored: Operator) -> None:
     assert parse_condition(f"a{typed}1") == parse_condition(f" a {typed} 1 ") == Comparison(stored, Name("a"), ONE)
 
 
-def test_a_regular_expression_is_quoted_text_that_compiles():
+def test_a_regular_expression_is_quoted_text_that_compiles() -> None:
     assert parse_condition(r"name ~ '^res\d+$'") == Comparison("~", Name("name"), Text(r"^res\d+$"))
 
 
-def test_a_bare_operand_asks_whether_there_is_a_value():
+def test_a_bare_operand_asks_whether_there_is_a_value() -> None:
     assert parse_condition("best(val/loss)") == Present(Selection("best", "val/loss"))
 
 
@@ -195,12 +198,12 @@ def test_a_bare_operand_asks_whether_there_is_a_value():
         ("a　＝　1", "a = 1"),
     ],
 )
-def test_what_a_chinese_input_method_types_is_understood(typed, ascii_text):
+def test_what_a_chinese_input_method_types_is_understood(typed: str, ascii_text: str) -> None:
     assert parse_condition(typed) == parse_condition(ascii_text)
 
 
 @pytest.mark.parametrize("inside", ["（，）＝", "it’s", "“”", "a`b", 'say "x"'])
-def test_inside_quotes_and_back_ticks_every_character_is_itself(inside):
+def test_inside_quotes_and_back_ticks_every_character_is_itself(inside: str) -> None:
     assert parse_operand(f"'{inside}'") == Text(inside)
     assert parse_operand("`" + inside.replace("`", "``") + "`") == Name(inside)
 
@@ -212,19 +215,19 @@ def test_inside_quotes_and_back_ticks_every_character_is_itself(inside):
     "text",
     ["lr", "params.lr", "tags.x", "metrics.test/accuracy", "准确率", "_x", "a-b", "a--b", "top@5", "loss.1", "é", "Ω2"],
 )
-def test_a_bare_name_holds_letters_digits_and_joining_signs(text):
+def test_a_bare_name_holds_letters_digits_and_joining_signs(text: str) -> None:
     assert parse_operand(text) == Name(text)
     assert str(Name(text)) == text
 
 
-def test_a_dash_that_no_name_character_follows_ends_the_name():
+def test_a_dash_that_no_name_character_follows_ends_the_name() -> None:
     with pytest.raises(ExpressionError) as caught:
         parse_operand("a- b")
     assert caught.value.position == 1
 
 
 @pytest.mark.parametrize("name", ["first", "last", "best", "min", "max", "at", "tail", "step_of", "n"])
-def test_a_function_name_without_parenthesis_is_an_ordinary_name(name):
+def test_a_function_name_without_parenthesis_is_an_ordinary_name(name: str) -> None:
     assert parse_operand(name) == Name(name)
     assert parse_operand(f"best({name})") == Selection("best", name)
 
@@ -249,14 +252,14 @@ def test_a_function_name_without_parenthesis_is_an_ordinary_name(name):
         ("5.", Number(5.0, False, "5.")),
     ],
 )
-def test_every_kind_of_operand_is_read(text, operand):
+def test_every_kind_of_operand_is_read(text: str, operand: Operand) -> None:
     assert parse_operand(text) == operand
 
 
 # Columns --------------------------------------------------------------------------------------------------------------
 
 
-def test_columns_are_separated_by_commas_and_may_have_titles():
+def test_columns_are_separated_by_commas_and_may_have_titles() -> None:
     assert parse_columns("lr, at(x, 2) as two，best(y) AS 'best y', `a,b` as `c,d`") == (
         ColumnExpr(Name("lr"), None),
         ColumnExpr(Selection("at", "x", 2), "two"),
@@ -265,7 +268,7 @@ def test_columns_are_separated_by_commas_and_may_have_titles():
     )
 
 
-def test_names_and_the_metrics_of_functions_are_told_apart():
+def test_names_and_the_metrics_of_functions_are_told_apart() -> None:
     condition = parse_condition("lr = wd and (not best(a) > 1 or step_of(max(b)) < at(c, 1)) or n(d) or 'e' = f")
     assert names_in(condition) == {"lr", "wd", "f"}
     assert metrics_in(condition) == {"a", "b", "c", "d"}
@@ -331,7 +334,9 @@ def test_names_and_the_metrics_of_functions_are_told_apart():
         (parse_columns, "a，b ＝ 1", 4, "found '＝', expected a comma or the end", None),
     ],
 )
-def test_an_error_says_where_what_was_found_and_what_was_expected(parse, text, position, found, hint):
+def test_an_error_says_where_what_was_found_and_what_was_expected(
+    parse: Parser, text: str, position: int, found: str, hint: str | None
+) -> None:
     with pytest.raises(ExpressionError) as caught:
         parse(text)
     assert (caught.value.position, caught.value.text) == (position, text)
@@ -341,7 +346,7 @@ def test_an_error_says_where_what_was_found_and_what_was_expected(parse, text, p
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("(", ")"), ("not ", ""), ("not(", ")")])
-def test_fifty_levels_are_read_and_the_next_is_refused(opening, closing):
+def test_fifty_levels_are_read_and_the_next_is_refused(opening: str, closing: str) -> None:
     levels = MAX_DEPTH // (opening.count("not") + opening.count("("))
     assert names_in(parse_condition(opening * levels + "a" + closing * levels)) == {"a"}
     with pytest.raises(ExpressionError, match="at most 50 levels") as caught:
@@ -349,11 +354,11 @@ def test_fifty_levels_are_read_and_the_next_is_refused(opening, closing):
     assert caught.value.position == len(opening) * levels
 
 
-def test_levels_that_were_closed_do_not_count():
+def test_levels_that_were_closed_do_not_count() -> None:
     parse_condition(" and ".join(["not (not a)"] * 200))
 
 
-def test_text_over_ten_thousand_characters_is_refused_without_repeating_it():
+def test_text_over_ten_thousand_characters_is_refused_without_repeating_it() -> None:
     parse_condition("a" * MAX_CHARACTERS)
     with pytest.raises(ExpressionError, match="found 10001 characters, expected at most 10000") as caught:
         parse_condition("a" * (MAX_CHARACTERS + 1))
@@ -362,7 +367,7 @@ def test_text_over_ten_thousand_characters_is_refused_without_repeating_it():
 
 
 @pytest.mark.parametrize("part", ["a and ", "''", "‘‘", "a-", "-", "1", "1.", "`'\"“", "not ", "best(", "a,", " "])
-def test_no_text_of_the_greatest_length_takes_a_second(part):
+def test_no_text_of_the_greatest_length_takes_a_second(part: str) -> None:
     text = part * (MAX_CHARACTERS // len(part))
     began = time.perf_counter()
     for parse in PARSERS:
@@ -376,7 +381,7 @@ def test_no_text_of_the_greatest_length_takes_a_second(part):
 # The tree and the module ----------------------------------------------------------------------------------------------
 
 
-def test_trees_are_frozen_slotted_and_hashable_and_differ_by_kind():
+def test_trees_are_frozen_slotted_and_hashable_and_differ_by_kind() -> None:
     for node in (Name("x"), ONE, Text("x"), Selection("best", "x"), A, Not(A), And((A, B)), ColumnExpr(ONE)):
         assert dataclasses.is_dataclass(node)
         assert not hasattr(node, "__dict__")
@@ -390,7 +395,7 @@ def test_trees_are_frozen_slotted_and_hashable_and_differ_by_kind():
     assert repr(Comparison("<", Name("x"), ONE)) == "Comparison('<', Name('x'), Number(1.0, False, '1'))"
 
 
-def test_importing_the_language_compiles_no_pattern_and_loads_no_difflib():
+def test_importing_the_language_compiles_no_pattern_and_loads_no_difflib() -> None:
     code = (
         "import sys, expdb.expressions as e\n"
         "assert 'difflib' not in sys.modules\n"

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import time
+from typing import Protocol
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
 from expdb.errors import UsageError
-from expdb.records import Cell, Column, Table
+from expdb.records import Cell, Column, Table, Unit
 from expdb.reports import FORMATS, format_of, render, text
 from expdb.reports.layout import MARK_RULE, heading, printed
 from expdb.reports.terminal import MOST_ROWS, print_table
@@ -115,7 +116,7 @@ NUMBERS = st.one_of(st.none(), st.floats(), st.integers(-(2**60), 2**60))
 
 
 @st.composite
-def tables(draw, values=FOREIGN):
+def tables(draw: st.DrawFn, values: st.SearchStrategy[float | str | None] = FOREIGN) -> Table:
     columns = draw(st.lists(st.builds(Column, FOREIGN, FOREIGN, st.booleans()), min_size=1, max_size=4))
     cells = st.builds(Cell, values, reported=st.booleans())
     rows = draw(st.lists(st.tuples(*[cells] * len(columns)), min_size=1, max_size=4))
@@ -125,13 +126,19 @@ def tables(draw, values=FOREIGN):
 class Terminal(io.StringIO):
     """A file that says it is a terminal."""
 
-    def isatty(self):
+    def isatty(self) -> bool:
         return True
 
 
+class Show(Protocol):
+    """Print a table on a terminal of so many columns; what it wrote."""
+
+    def __call__(self, table: Table, columns: int = 80, **environment: str) -> str: ...
+
+
 @pytest.fixture
-def on_terminal(monkeypatch):
-    def show(table, columns=80, **environment):
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Show:
+    def show(table: Table, columns: int = 80, **environment: str) -> str:
         for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
             monkeypatch.delenv(name, raising=False)
         for name, value in {"COLUMNS": str(columns), "TERM": "xterm-256color", **environment}.items():
@@ -146,42 +153,42 @@ def on_terminal(monkeypatch):
 # The formats
 
 
-def test_every_format_is_found_by_its_name_and_ends_in_one_line_feed():
+def test_every_format_is_found_by_its_name_and_ends_in_one_line_feed() -> None:
     for name in FORMATS:
         shown = render(RESULTS, name)
         assert shown.endswith("\n")
         assert not shown.endswith("\n\n")
 
 
-def test_an_unknown_format_names_the_known_ones():
+def test_an_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match="'xlsx'; there are plain, markdown, csv, json"):
         render(RESULTS, "xlsx")
 
 
-def test_a_suffix_says_its_format_in_either_case():
+def test_a_suffix_says_its_format_in_either_case() -> None:
     names = ["a.md", "a.MARKDOWN", "x/a.csv", "a.json", "a.tar.txt", "a.py", "csv"]
     assert [format_of(n) for n in names] == ["markdown", "markdown", "csv", "json", "plain", None, None]
 
 
-def test_plain_text_is_aligned_complete_and_without_colours():
+def test_plain_text_is_aligned_complete_and_without_colours() -> None:
     assert "\n" + render(RESULTS, "plain") == PLAIN
 
 
-def test_markdown_is_padded_as_typora_does_and_escaped_for_four_engines():
+def test_markdown_is_padded_as_typora_does_and_escaped_for_four_engines() -> None:
     assert "\n" + render(RESULTS, "markdown") == MARKDOWN
 
 
-def test_csv_keeps_printed_decimals_and_foreign_text():
+def test_csv_keeps_printed_decimals_and_foreign_text() -> None:
     assert "\n" + render(RESULTS, "csv") == CSV
 
 
-def test_json_keeps_titles_apart_and_numbers_numbers():
+def test_json_keeps_titles_apart_and_numbers_numbers() -> None:
     columns = (Column("loss", "last(train/loss)", True), Column("loss", "last(test/loss)", True, "fraction"))
     rows = ((Cell(0.5, 3), Cell(-math.inf)), (Cell(None), Cell("中 \x1b \u202e \udc80")))
     assert "\n" + render(Table(columns, rows, "t", ("a rule",)), "json") == JSON
 
 
-def test_a_table_without_rows_still_says_what_it_is():
+def test_a_table_without_rows_still_says_what_it_is() -> None:
     empty = Table(RESULTS.columns[:2], (), "t", ("r",))
     assert render(empty, "plain") == ("t\n\nrun  best(test/accuracy) (%)\n---  -----------------------\n\n# r\n")
     assert render(empty, "markdown") == "**t**\n\n*no rows*\n\n*r*\n"
@@ -204,11 +211,11 @@ def test_a_table_without_rows_still_says_what_it_is():
         ("epoch", "min", "epoch (min)"),
     ],
 )
-def test_a_heading_says_its_unit_once(title, unit, shown):
+def test_a_heading_says_its_unit_once(title: str, unit: Unit | None, shown: str) -> None:
     assert heading(Column(title, title, True, unit)) == shown
 
 
-def test_reported_numbers_are_marked_only_where_a_column_mixes_them_with_measured_ones():
+def test_reported_numbers_are_marked_only_where_a_column_mixes_them_with_measured_ones() -> None:
     columns = (Column("all", "a", True), Column("some", "b", True))
     rows = ((Cell(1.0, reported=True), Cell(2.0, reported=True)), (Cell(3.0, reported=True), Cell(4.0)))
     table = Table(columns, rows)
@@ -220,7 +227,7 @@ def test_reported_numbers_are_marked_only_where_a_column_mixes_them_with_measure
     assert MARK_RULE not in render(Table(columns[:1], tuple(row[:1] for row in rows)), "plain")
 
 
-def test_a_missing_number_neither_makes_a_column_mixed_nor_gets_a_mark():
+def test_a_missing_number_neither_makes_a_column_mixed_nor_gets_a_mark() -> None:
     rows = ((Cell(1.0, reported=True),), (Cell(None),), (Cell(None, reported=True),))
     assert "†" not in render(Table((Column("a", "a", True),), rows), "plain")
     mixed = printed(Table((Column("a", "a", True),), (*rows, (Cell(2.0),))))
@@ -250,16 +257,16 @@ def test_a_missing_number_neither_makes_a_column_mixed_nor_gets_a_mark():
         (Cell("84.10 ± 0.2", 1), "84.10 ± 0.2"),
     ],
 )
-def test_a_number_shows_as_it_was_printed(cell, shown):
+def test_a_number_shows_as_it_was_printed(cell: Cell, shown: str) -> None:
     assert text.number(cell) == shown
 
 
 @given(st.floats(allow_nan=False))
-def test_a_number_without_decimals_reads_back_as_itself(value):
+def test_a_number_without_decimals_reads_back_as_itself(value: float) -> None:
     assert float(text.number(Cell(value))) == value
 
 
-def test_characters_that_act_are_shown_as_their_escapes():
+def test_characters_that_act_are_shown_as_their_escapes() -> None:
     assert text.visible("\x1b[31m\x00\t\r\n\x9b\x7f") == r"\x1b[31m\x00\t\r\n\x9b\x7f"
     assert text.visible("a\u202eb\u2066\u200f\ufeff\u2028") == r"a\u202eb\u2066\u200f\ufeff\u2028"
     assert text.visible("gb\udcce\udcc4 \ud800") == r"gb\xce\xc4 \ud800"
@@ -268,12 +275,12 @@ def test_characters_that_act_are_shown_as_their_escapes():
 @pytest.mark.parametrize(
     "ordinary", ["", "ResNet-18 ± 0.1", "残差网络\u3000二", "é\u00a0e\u0301", "👩\u200d🔬", "می\u200cخواهم"]
 )
-def test_ordinary_text_is_returned_as_the_same_object(ordinary):
+def test_ordinary_text_is_returned_as_the_same_object(ordinary: str) -> None:
     assert text.visible(ordinary) is ordinary
 
 
 @given(FOREIGN)
-def test_visible_text_can_be_encoded_and_stays_as_it_is(value):
+def test_visible_text_can_be_encoded_and_stays_as_it_is(value: str) -> None:
     shown = text.visible(value)
     shown.encode()
     assert text.visible(shown) is shown
@@ -281,39 +288,39 @@ def test_visible_text_can_be_encoded_and_stays_as_it_is(value):
 
 
 @given(FOREIGN.map(text.visible), st.integers(0, 12), st.booleans())
-def test_widths_agree_with_the_terminal_library_and_padding_reaches_them(value, columns, right):
+def test_widths_agree_with_the_terminal_library_and_padding_reaches_them(value: str, columns: int, right: bool) -> None:
     assert text.width(value) == cell_len(value)
     assert text.width(text.pad(value, columns, right)) == max(columns, cell_len(value))
 
 
 @given(FOREIGN.map(text.visible), st.integers(0, 12))
-def test_cut_text_fits_and_begins_like_the_text(value, columns):
+def test_cut_text_fits_and_begins_like_the_text(value: str, columns: int) -> None:
     short = text.cut(value, columns)
     assert text.width(short) <= columns or short == value == ""
     assert short == value or columns == 0 or (short.endswith("…") and value.startswith(short[:-1]))
 
 
-def test_a_joiner_that_joins_nothing_is_shown():
+def test_a_joiner_that_joins_nothing_is_shown() -> None:
     assert text.visible("\u200d\u200d👩\u200d🔬\u200d a\u200db") == "\\u200d\\u200d👩\u200d🔬\\u200d a\\u200db"
 
 
-def test_a_cut_never_halves_a_wide_character():
+def test_a_cut_never_halves_a_wide_character() -> None:
     assert text.cut("👩\u200d🔬👩\u200d🔬", 3) == "👩\u200d🔬…"
     assert [text.cut("残差网络", n) for n in (8, 7, 6, 2, 1, 0)] == ["残差网络", "残差网…", "残差…", "…", "…", ""]
 
 
-def test_a_value_has_its_lines_without_the_blank_ones():
+def test_a_value_has_its_lines_without_the_blank_ones() -> None:
     assert text.lines("  a\r\n\n\u3000\n\tb \n") == ["a", "b"]
     assert text.one_line("a\n\x0b\nb") == r"a; \x0b; b"
     assert text.lines(" ") == text.lines("") == []
 
 
-def test_importing_the_text_room_does_not_import_rich():
+def test_importing_the_text_room_does_not_import_rich() -> None:
     code = "import sys, expdb.reports.text, expdb.reports.terminal as t; assert 'rich' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_piped_table_with_a_missing_number_does_not_import_rich():
+def test_a_piped_table_with_a_missing_number_does_not_import_rich() -> None:
     code = (
         "import sys; from expdb.records import *; from expdb.reports.terminal import print_table as p\n"
         "p(Table((Column('a', 'a'),), ((Cell(None),),))); assert 'rich' not in sys.modules"
@@ -340,12 +347,12 @@ def test_a_piped_table_with_a_missing_number_does_not_import_rich():
         ([1.0], 0, ""),
     ],
 )
-def test_a_sparkline_shows_the_curve(values, columns, shown):
+def test_a_sparkline_shows_the_curve(values: list[float], columns: int, shown: str) -> None:
     assert text.sparkline(values, columns) == shown
 
 
 @given(st.lists(st.floats(), max_size=50), st.integers(0, 20))
-def test_a_sparkline_has_one_character_for_each_value_or_column(values, columns):
+def test_a_sparkline_has_one_character_for_each_value_or_column(values: list[float], columns: int) -> None:
     assert len(text.sparkline(values, columns)) == min(len(values), columns)
 
 
@@ -353,7 +360,7 @@ def test_a_sparkline_has_one_character_for_each_value_or_column(values, columns)
 
 
 @given(tables(st.one_of(NUMBERS, FOREIGN)))
-def test_plain_columns_align_and_no_line_ends_in_a_blank(table):
+def test_plain_columns_align_and_no_line_ends_in_a_blank(table: Table) -> None:
     shown = render(table, "plain")
     shown.encode()
     assert not any(line.endswith(" ") for line in shown.split("\n"))
@@ -363,14 +370,14 @@ def test_plain_columns_align_and_no_line_ends_in_a_blank(table):
 
 
 @given(st.lists(st.tuples(st.floats(), st.integers(0, 4)), min_size=1))
-def test_plain_numbers_end_in_one_column(numbers):
+def test_plain_numbers_end_in_one_column(numbers: list[tuple[float, int]]) -> None:
     rows = tuple((Cell("a" * decimals), Cell(value, decimals)) for value, decimals in numbers)
     shown = render(Table((Column("text", "t"), Column("number", "n", True)), rows), "plain")
     assert len({len(line) for line in shown.splitlines()}) == 1
 
 
 @pytest.mark.parametrize(("rows", "limit_s"), [(1_000, 0.02), (10_000, 0.2)])
-def test_plain_lays_out_many_rows_in_time(rows, limit_s):
+def test_plain_lays_out_many_rows_in_time(rows: int, limit_s: float) -> None:
     columns = (Column("run", "name"), *(Column(f"m{i}", f"last(m{i})", True, "percent") for i in range(9)))
     table = Table(
         columns, tuple((Cell(f"run-{r}"), *(Cell(r * 0.37 + i, 2, "percent") for i in range(9))) for r in range(rows))
@@ -386,9 +393,10 @@ def test_plain_lays_out_many_rows_in_time(rows, limit_s):
 # Markdown
 
 
-def cells_of(markdown):
+def cells_of(markdown: str) -> list[list[str]]:
     """The cells a CommonMark parser with tables reads: text as shown, `<br>` as a line feed."""
-    rows, current = [], None
+    rows: list[list[str]] = []
+    current: list[str] | None = None
     for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown):
         if token.type == "tr_open":
             rows.append([])
@@ -397,6 +405,7 @@ def cells_of(markdown):
         elif token.type in ("th_close", "td_close"):
             current = None
         elif token.type == "inline" and current is not None:
+            assert token.children is not None
             assert {child.type for child in token.children} <= {"text", "code_inline", "html_inline"}
             breaks = {"<br>": "\n", "<wbr>": ""}
             shown = (breaks[c.content] if c.type == "html_inline" else c.content for c in token.children)
@@ -405,7 +414,7 @@ def cells_of(markdown):
 
 
 @given(tables())
-def test_whatever_the_text_markdown_shows_exactly_its_cells(table):
+def test_whatever_the_text_markdown_shows_exactly_its_cells(table: Table) -> None:
     words = printed(table)
     expected = [[[column.heading] for column in words.columns]]
     expected += [[text.lines(column.cells[row]) for column in words.columns] for row in range(len(table.rows))]
@@ -422,7 +431,7 @@ def test_whatever_the_text_markdown_shows_exactly_its_cells(table):
 
 
 @given(tables())
-def test_every_line_of_a_markdown_table_has_one_width_and_no_template_tag(table):
+def test_every_line_of_a_markdown_table_has_one_width_and_no_template_tag(table: Table) -> None:
     markdown = render(table, "markdown")
     markdown.encode()
     assert len({text.width(line) for line in markdown.split("\n") if line.startswith("| ")}) == 1
@@ -430,13 +439,14 @@ def test_every_line_of_a_markdown_table_has_one_width_and_no_template_tag(table)
 
 
 @given(FOREIGN, FOREIGN)
-def test_a_markdown_title_is_bold_and_a_rule_italic_whatever_they_say(title, rule):
+def test_a_markdown_title_is_bold_and_a_rule_italic_whatever_they_say(title: str, rule: str) -> None:
     words = printed(Table((), (), title, (rule,)))
     tokens = MarkdownIt("commonmark").enable("strikethrough").parse(render(Table((), (), title, (rule,)), "markdown"))
     paragraphs = [token.children for token in tokens if token.type == "inline"]
     expected = [("strong", words.title)] * bool(words.title) + [("em", "no rows")] + [("em", r) for r in words.rules]
     assert len(paragraphs) == len(expected)
     for children, (kind, shown) in zip(paragraphs, expected, strict=True):
+        assert children is not None
         inside = [child for child in children if child.content or child.type not in ("text",)]
         assert (inside[0].type, inside[-1].type) == (f"{kind}_open", f"{kind}_close")
         assert "".join(c.content for c in inside if c.type == "text") == shown
@@ -463,7 +473,7 @@ def test_a_markdown_title_is_bold_and_a_rule_italic_whatever_they_say(title, rul
         ("https://a.org/ & b", "https&#58;//a.org/ &amp; b"),
     ],
 )
-def test_a_line_that_looks_like_code_is_a_code_span_and_all_else_shows_literally(value, shown):
+def test_a_line_that_looks_like_code_is_a_code_span_and_all_else_shows_literally(value: str, shown: str) -> None:
     row = render(Table((Column("a", "a"),), ((Cell(value),),)), "markdown").splitlines()[2]
     assert row.removeprefix("| ").removesuffix("|").rstrip() == shown
 
@@ -472,7 +482,7 @@ def test_a_line_that_looks_like_code_is_a_code_span_and_all_else_shows_literally
 
 
 @given(tables(st.one_of(NUMBERS, FOREIGN)))
-def test_csv_reads_back_what_the_cells_say(table):
+def test_csv_reads_back_what_the_cells_say(table: Table) -> None:
     shown = render(table, "csv")
     read = list(csv.reader(io.StringIO(shown, newline=""), strict=True))
     keep = str.maketrans({code: text.visible(chr(code)) for code in range(0xD800, 0xE000)})
@@ -483,7 +493,7 @@ def test_csv_reads_back_what_the_cells_say(table):
 
 
 @given(tables(st.one_of(NUMBERS, FOREIGN)))
-def test_json_reads_back_the_same_data(table):
+def test_json_reads_back_the_same_data(table: Table) -> None:
     shown = render(table, "json")
     shown.encode()
     assert text.visible(shown.replace("\n", "")) == shown.replace("\n", "")
@@ -502,24 +512,24 @@ def test_json_reads_back_the_same_data(table):
 # The terminal
 
 
-def test_a_file_that_is_no_terminal_gets_plain_text():
+def test_a_file_that_is_no_terminal_gets_plain_text() -> None:
     file = io.StringIO()
     print_table(RESULTS, file)
     assert file.getvalue() == render(RESULTS, "plain")
 
 
-def test_standard_output_is_looked_up_when_a_table_is_printed(capsys):
+def test_standard_output_is_looked_up_when_a_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(RESULTS)
     assert capsys.readouterr().out == render(RESULTS, "plain")
 
 
-def test_a_terminal_gets_colours_and_dim_marks_unless_no_color_is_set(on_terminal):
+def test_a_terminal_gets_colours_and_dim_marks_unless_no_color_is_set(on_terminal: Show) -> None:
     assert "9.5\x1b[2m†\x1b[0m" in on_terminal(RESULTS)
     assert "9.5†" in on_terminal(RESULTS, NO_COLOR="1")
     assert "\x1b" not in on_terminal(RESULTS, NO_COLOR="1")
 
 
-def test_on_a_terminal_text_wraps_and_numbers_stay_whole_and_aligned(on_terminal):
+def test_on_a_terminal_text_wraps_and_numbers_stay_whole_and_aligned(on_terminal: Show) -> None:
     shown = on_terminal(RESULTS, 60, NO_COLOR="1").splitlines()
     assert max(map(text.width, shown)) <= 60
     first, second = (next(line for line in shown if number in line) for number in ("84.10", "9.5†"))
@@ -528,16 +538,16 @@ def test_on_a_terminal_text_wraps_and_numbers_stay_whole_and_aligned(on_terminal
     assert any(line.strip() == "1" for line in shown)
 
 
-def test_a_window_too_narrow_for_the_numbers_gets_plain_text(on_terminal):
+def test_a_window_too_narrow_for_the_numbers_gets_plain_text(on_terminal: Show) -> None:
     assert on_terminal(RESULTS, 30) == render(RESULTS, "plain")
 
 
-def test_more_rows_than_a_person_looks_at_go_plain_on_a_terminal_too(on_terminal):
+def test_more_rows_than_a_person_looks_at_go_plain_on_a_terminal_too(on_terminal: Show) -> None:
     long = Table(RESULTS.columns, RESULTS.rows * (MOST_ROWS // 3 + 1))
     assert on_terminal(long) == render(long, "plain")
 
 
-def test_markup_and_emoji_codes_in_foreign_text_show_literally(on_terminal):
+def test_markup_and_emoji_codes_in_foreign_text_show_literally(on_terminal: Show) -> None:
     table = Table((Column("[bold]a[/]", "a"),), ((Cell("[red]:smile:[/] \x1b[2J"),),), "[b]t", ("[i]r",))
     shown = on_terminal(table, NO_COLOR="1")
     for literal in ("[bold]a[/]", r"[red]:smile:[/] \x1b[2J", "[b]t", "# [i]r"):
@@ -545,7 +555,7 @@ def test_markup_and_emoji_codes_in_foreign_text_show_literally(on_terminal):
 
 
 @pytest.mark.parametrize("columns", [40, 50, 60, 80, 120])
-def test_no_number_is_cut_at_any_width(on_terminal, columns):
+def test_no_number_is_cut_at_any_width(on_terminal: Show, columns: int) -> None:
     numbers = [f"{i}.12345678" for i in range(3)]
     table = Table(
         (Column("text", "t"), *(Column(f"a long heading {i}", "x", numeric=True) for i in range(3))),

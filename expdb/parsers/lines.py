@@ -66,7 +66,8 @@ class Template:
 def template_of(line: str) -> Template | None:
     """The kind of a log line, None where it is none: every character must belong to a field or a gap.
 
-    A line without an epoch is only taken when two or more of its labels are known quantities.
+    A line without an epoch is only taken when two or more of its labels are known quantities. "epoch 10 and 20" is
+    prose, "epochs: 90, lr: 0.1" a configuration.
     """
     # The cheap test first: pages ask this of every line of prose.
     if len(line) > LINE_LIMIT or not any(map(str.isdigit, line)):
@@ -105,9 +106,20 @@ def _template(line: str) -> Template | None:
         pieces.append((_tolerant(space[0]) if space else "") + _tolerant(line[field.start() : field.start(2)]))
         pieces.append(f"({_NUMBER}){re.escape(unit) if unit else ''}")
         at = field.end()
-    if not fields or (not found and sum(metrics.is_known(f.label) for f in fields) < 2):
+    if not fields or not (_tells(found[0], line[found.end() :], fields) if found else _known(fields) > 1):
         return None
     return Template(tuple(fields), bool(found), "".join(pieces).replace(_MAYBE * 2, _MAYBE) + _END)
+
+
+def _known(fields: Sequence[Field]) -> int:
+    return sum(metrics.is_known(field.label) for field in fields)
+
+
+def _tells(epoch: str, rest: str, fields: Sequence[Field]) -> bool:
+    """Whether what follows the epoch is measured, rather than said or set."""
+    if "epochs" in epoch.lower() and "/" not in epoch:
+        return any(metrics.better(metrics.canonical(field.label)) for field in fields)
+    return any(mark in rest for mark in f"\t{_PUNCTUATION}") or _known(fields) > 0
 
 
 def epoch_of(line: str) -> int | None:
@@ -149,6 +161,8 @@ class _Rows:
     lines: Sequence[int]
     texts: list[Sequence[str]]
     steps: Sequence[int] = ()
+    # So many of the first have no epoch: their steps count them.
+    counted: int = 0
 
     def between(self, first: int, last: int) -> "_Rows":
         """Those with first <= line < last."""
@@ -156,7 +170,8 @@ class _Rows:
         if low == 0 and high == len(self.lines):
             return self
         cut = slice(low, high)
-        return _Rows(self.template, self.lines[cut], [t[cut] for t in self.texts], self.steps[cut])
+        texts = [t[cut] for t in self.texts]
+        return _Rows(self.template, self.lines[cut], texts, self.steps[cut], max(0, self.counted - low))
 
 
 class LineReader:
@@ -173,8 +188,8 @@ class LineReader:
         self._pattern: re.Pattern[str] | None = None
         self._first_step = 0
         self._last_step: int | None = None
-        self._epoch: int | None = None
-        self._row = 0
+        self._begun = False
+        self._counted: dict[Template, int] = {}
         self._unparsed = 0
         self._examples: list[tuple[int, str]] = []
 
@@ -258,7 +273,7 @@ class LineReader:
                     self._examples.append((line + offset, text.rstrip("\r")[:200]))
 
     def _give_steps(self, groups: list[_Rows]) -> None:
-        """Each row's epoch; a row without one takes the epoch before it, or counts."""
+        """Each row's epoch; a row without one takes the epoch before it, or counts the rows of its kind."""
         for rows in groups:
             if rows.template.has_epoch:
                 rows.steps = list(map(int, rows.texts[0]))
@@ -270,38 +285,44 @@ class LineReader:
         at_lines = [line for line, _ in known]
         for rows in bare:
             steps = []
+            count = self._counted.get(rows.template, 0)
             for line in rows.lines:
                 place = bisect_left(at_lines, line)
                 if place:
                     steps.append(known[place - 1][1])
-                elif self._last_step is not None and self._row == 0:
+                elif self._last_step is not None:
                     steps.append(self._last_step)
                 else:
-                    steps.append(self._row)
-                    self._row += 1
+                    steps.append(count + rows.counted)
+                    rows.counted += 1
+            self._counted[rows.template] = count + rows.counted
             rows.steps = steps
 
     def _runs(self, groups: list[_Rows]) -> list[tuple[int, int, str | None]]:
         """(first line, line behind the last, reason) of each piece; reason None continues the open run."""
-        if len(groups) == 1:
-            lines, steps = groups[0].lines, groups[0].steps
+        first, end = min(rows.lines[0] for rows in groups), max(rows.lines[-1] for rows in groups) + 1
+        starts: list[tuple[int, str | None]] = [(first, None if self._begun else "")]
+        self._begun = True
+        # Only an epoch that is printed can fall.
+        epochs = [rows for rows in groups if rows.template.has_epoch]
+        if len(epochs) == 1:
+            lines, steps = epochs[0].lines, epochs[0].steps
         else:
-            both = sorted(chain.from_iterable(zip(rows.lines, rows.steps, strict=True) for rows in groups))
+            both = sorted(chain.from_iterable(zip(rows.lines, rows.steps, strict=True) for rows in epochs))
             lines, steps = [line for line, _ in both], [step for _, step in both]
-        starts: list[tuple[int, str | None]] = []
-        if self._last_step is None:
-            self._first_step = steps[0]
-            starts.append((lines[0], ""))
-        elif steps[0] < self._last_step and steps[0] <= self._first_step:
-            starts.append((lines[0], self._fell(self._last_step, steps[0], lines[0])))
-        else:
-            starts.append((lines[0], None))
-        if any(b < a for a, b in pairwise(steps)):
-            for (_, before), (line, now) in pairwise(zip(lines, steps, strict=True)):
-                if now < before and now <= self._first_step:
-                    starts.append((line, self._fell(before, now, line)))  # _fell moves the bound
-        self._last_step = steps[-1]
-        ends = [line for line, _ in starts[1:]] + [lines[-1] + 1]
+        if steps:
+            if self._last_step is None:
+                self._first_step = steps[0]
+            elif steps[0] < self._last_step and steps[0] <= self._first_step:
+                if lines[0] == first:
+                    starts.clear()
+                starts.append((lines[0], self._fell(self._last_step, steps[0], lines[0])))
+            if any(b < a for a, b in pairwise(steps)):
+                for (_, before), (line, now) in pairwise(zip(lines, steps, strict=True)):
+                    if now < before and now <= self._first_step:
+                        starts.append((line, self._fell(before, now, line)))  # _fell moves the bound
+            self._last_step = steps[-1]
+        ends = [line for line, _ in starts[1:]] + [end]
         return [(first, last, reason) for (first, reason), last in zip(starts, ends, strict=True)]
 
     def _fell(self, before: int, now: int, line: int) -> str:
@@ -325,8 +346,8 @@ def _curves(groups: list[_Rows]) -> Iterator[Curve]:
             label = field.label if seen[field.label] == 1 else f"{field.label} ({seen[field.label]})"
             columns.setdefault(label, []).append((rows, field, texts))
     for label, parts in columns.items():
-        rows, field, texts = parts[0]
-        metric = _metric(label, field.unit, any(r.template.has_epoch for r in groups))
+        rows, field, texts = parts[0] if len(parts) == 1 else min(parts, key=lambda part: part[0].lines[0])
+        metric = _metric(label, field, rows.counted > 0)
         if len(parts) == 1:
             yield Curve(metric, rows.steps, list(map(float, texts)), rows.lines, decimals_of(texts))
             continue
@@ -340,8 +361,8 @@ def _curves(groups: list[_Rows]) -> Iterator[Curve]:
 
 
 @lru_cache(maxsize=1024)
-def _metric(label: str, unit: Unit | None, has_epoch: bool) -> Metric:
-    return Metric(label, metrics.canonical(label), unit=unit, step_unit="epoch" if has_epoch else "row")
+def _metric(label: str, field: Field, counted: bool) -> Metric:
+    return Metric(label, metrics.canonical(field.label), unit=field.unit, step_unit="row" if counted else "epoch")
 
 
 @lru_cache(maxsize=32)

@@ -13,14 +13,20 @@ from expdb.parsers.lines import epoch_of, is_log_line
 
 CAPTION_COLUMNS = 60
 
-_FENCE = re.compile(r"[ \t>]*(`{3,}|~{3,})(.*)")
-_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")
-_DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
-_BOLD = re.compile(r"[ \t]*(\*\*|__)(.+?)\1[ \t]*[:：]?[ \t]*$")
+# Patterns run over whole pages: none may read the same blanks in two ways.
+# A fence may open within a quote or a list item; back-ticks behind back-ticks are code in a line.
+_FENCE = re.compile(r"((?:[ \t>]|[-*+][ \t]|\d{1,9}[.)][ \t])*)(?:(`{3,})(?!.*`)|(~{3,}))(.*)")
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t](.*)")
+_DELIMITER = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
+_BOLD = re.compile(r"(\*\*|__)((?:(?!\1).)+)\1[ \t]*[:：]?")
 _OURS = re.compile(r"\s*<!--\s*expdb\b")
 _OURS_END = re.compile(r"\s*<!--\s*/expdb\b")
 _FRONT_KEY = re.compile(r"([\w.-]+)[ \t]*:(?:[ \t]+(.*))?$")
-_SECRET = re.compile(r"pass(?:word|wd)?|secret|token", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(?:^|[._-])(?:pass(?:word|wd|phrase|code)?s?|pwd|secrets?|credentials?|(?:\w*[_-])?tokens?|(?:api|access|private)[_-]?keys?)(?:$|[._-])",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"""(?:"((?:[^"\\]|\\.)*)"|'((?:[^']|'')*)')[ \t]*(?:#.*)?$""")
 # A line with these is code, a sentence, a list item, a link or a table.
 _NO_CAPTION = re.compile(r"[=(){}\[\];<>`|\\$&]|[，。？！；]|[.?!:：,]$|://|^[-*+>#] |^\d+[.)、]|^[\d\W_]+$")
 _NAME = re.compile(r"[A-Za-z][\w.+/-]*$")

@@ -74,7 +74,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What was taken in: size_bytes and sha256 end at the last line feed, tail_sha256 covers what follows it."""
+    """What was taken in: size_bytes, line_count and sha256 end at the last line feed.
+
+    tail_sha256: of all bytes, where an unterminated line follows; None where none does.
+    """
 
     sha256: str
     size_bytes: int
@@ -141,7 +144,9 @@ class Reading:
     def text(self) -> str:
         """All of it, for sources that are small (raises InputError above 16 MB)."""
         if self._raw is None:
-            raise InputError("too large to be read as a page (16 MB)", path=self.path)
+            raise InputError(
+                "too large to be read as a page (16 MB)", path=self.path, hint="a log of single lines: --as legacy"
+            )
         return self._decode(self._raw)
 
     @property
@@ -169,7 +174,8 @@ class Reading:
             yield from self._blocks_of(self._raw, 1)
             return
         line, rest = 1, b""
-        with self._reopen() as file:
+        # What was digested is what is read, though the file may have changed since.
+        with self._reopen() if self._raw is None else io.BytesIO(self._raw) as file:
             left = self.size_bytes
             while left > 0 and (piece := file.read(min(BLOCK_BYTES, left))):
                 left -= len(piece)
@@ -182,7 +188,7 @@ class Reading:
                     rest = rest[cut:]
                 if len(rest) > LINE_LIMIT_BYTES:
                     self.overlong.append(line)
-                    rest, left = self._after_line(file, left)
+                    rest, left = self._after_line(file, left, rest)
                     yield Block(line, "\n")
                     line += 1
         if rest:
@@ -201,13 +207,18 @@ class Reading:
                 text = "\n".join(lines)
         yield Block(line, text)
 
-    def _after_line(self, file: BinaryIO, left: int) -> tuple[bytes, int]:
+    def _after_line(self, file: BinaryIO, left: int, rest: bytes) -> tuple[bytes, int]:
         """Skip to the next line feed; what was read behind it, and the bytes left."""
+        width = len(self._newline)
         while left > 0 and (piece := file.read(min(BLOCK_BYTES, left))):
             left -= len(piece)
-            at = piece.find(self._newline)
+            # Half a character may have been read before.
+            rest = rest[len(rest) - len(rest) % width :] + piece
+            at = rest.find(self._newline)
+            while at > 0 and at % width:
+                at = rest.find(self._newline, at + 1)
             if at >= 0:
-                return piece[at + len(self._newline) :], left
+                return rest[at + width :], left
         return b"", 0
 
     @cached_property
@@ -236,7 +247,7 @@ class Reading:
                 taken += tail_bytes + cut
                 tail = done.copy()
                 tail_bytes = 0
-                lines += piece.count(self._newline)
+                lines += self._line_feeds(piece)
             if cut < len(piece):
                 tail = tail if tail_bytes else done.copy()
                 tail.update(piece[cut:])
@@ -252,6 +263,10 @@ class Reading:
                 size_bytes -= len(piece)
                 yield piece
 
+    def _line_feeds(self, data: bytes) -> int:
+        # In UTF-16 the bytes of a line feed may also lie across two characters.
+        return data.count(b"\n") if len(self._newline) == 1 else self._decode(data).count("\n")
+
     def _cut(self, data: bytes) -> int:
         """Where the last whole line of data ends; 0 where there is none."""
         at = data.rfind(self._newline)
@@ -262,7 +277,8 @@ class Reading:
 
     def _decode(self, data: bytes) -> str:
         text = data.decode("utf-8" if self.encoding == "utf-8-sig" else self.encoding, "replace")
-        return text[1:] if text[:1] == "\ufeff" else text
+        # Logs joined by a shell carry a mark at every seam.
+        return text.replace("\ufeff", "")
 
 
 class _Kept(io.BytesIO):
@@ -291,15 +307,18 @@ def _encoding_of(head: bytes, path: str) -> str:
             raise NotTextError(path, kind)
     # A crash leaves a log padded with NUL; that is still a log.
     text = head.rstrip(b"\0")
-    if not text or len(text.translate(None, _CONTROL)) < 0.98 * len(text):
+    encoding = next((name for name in ("utf-8", "gb18030") if _decodes(head, name)), None)
+    # A server's log may quote what it was sent; what is no proper UTF-8 has less credit.
+    share = 0.9 if encoding == "utf-8" else 0.98
+    if not text or len(text.translate(None, _CONTROL)) < share * len(text):
         raise NotTextError(path, None)
-    if text.isascii():
-        return "utf-8"
-    for name in ("utf-8", "gb18030"):
-        try:
-            # A sample may end within a character, but not within more than one.
-            codecs.getincrementaldecoder(name)("strict").decode(head, final=False)
-        except UnicodeDecodeError:
-            continue
-        return name
-    return "utf-8"
+    return encoding or "utf-8"
+
+
+def _decodes(head: bytes, encoding: str) -> bool:
+    try:
+        # A sample may end within a character, but not within more than one.
+        codecs.getincrementaldecoder(encoding)("strict").decode(head, final=False)
+    except UnicodeDecodeError:
+        return False
+    return True

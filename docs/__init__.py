@@ -1,0 +1,1 @@
+"""Pages about expdb, and the program that writes those that follow from the code."""
