@@ -131,7 +131,7 @@ def parse(
     from expdb.parsers.reading import Reading
 
     reading = Reading.of_stream(sys.stdin.buffer, "-") if file == "-" else Reading.of_file(Path(file))
-    found = preview.preview(reading, as_format, parsers.Options(_headers(metric_columns)))
+    found = preview.preview(reading, as_format, parsers.Options(_headers(metric_columns)), whole=as_json)
     if as_json:
         import json
 

@@ -194,8 +194,7 @@ def shown(database: Database, run: RunRecord) -> None:
     print()
     rows = []
     for metric in run.metrics:
-        points = reader.points(database, metric.id)
-        values = [float("nan") if p.value is None else p.value for p in points]
+        values = reader.outline(database, metric, _SPARK_COLUMNS)
         nothing = float("nan") if metric.count else None
         numbers = (metric.first_value, metric.last_value, metric.min_value, metric.max_value)
         steps = _span(metric.first_step, metric.last_step, metric.step_unit)

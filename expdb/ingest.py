@@ -200,10 +200,10 @@ class Ingest:
                 self.out.done.append(Done(item.shown, parser.NAME, Written("same")))
             return
         small = reading.is_small or self.request.dry_run
-        events = tuple(parser.parse(reading, self.options)) if reading.is_small else None
+        events = tuple(parsers.read(parser, reading, self.options)) if reading.is_small else None
         if self.request.dry_run:
             self.out.done.append(
-                Done(item.shown, parser.NAME, _tally(standing, events or parser.parse(reading, self.options)))
+                Done(item.shown, parser.NAME, _tally(standing, events or parsers.read(parser, reading, self.options)))
             )
         elif small and not any(isinstance(event, RunStart) for event in events or ()):
             self.out.done.append(Done(item.shown, None, Written("new")))
@@ -279,7 +279,7 @@ class Ingest:
             assert standing.source_id is not None
             self.writer.remember_place(standing.source_id, one.head.place)
             return Written("same")
-        events = one.events or one.parser.parse(one.reading, self.options)
+        events = one.events or parsers.read(one.parser, one.reading, self.options)
         written = self.writer.write(one.head, standing, events, again=self.request.again)
         if one.reading.overlong:
             written.unparsed += len(one.reading.overlong)

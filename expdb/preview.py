@@ -7,10 +7,14 @@ from expdb import metrics, parsers, plugins
 from expdb.parsers.reading import Reading
 from expdb.records import Points, Repeat, RunStart, Summary, Unit, Unparsed
 
+# Values that are enough to draw a curve.
+_SHAPE = 4096
+
 
 @dataclass(slots=True)
 class PreviewMetric:
-    """All points of one metric of one run."""
+    """The points of one metric of one run: all of them, or every stride-th value alone where only their shape is
+    wanted."""
 
     name: str
     label: str
@@ -22,6 +26,7 @@ class PreviewMetric:
     lines: list[int | None] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     summary: Summary = field(default_factory=Summary)
+    stride: int = 1
 
 
 @dataclass(slots=True)
@@ -51,8 +56,13 @@ class Preview:
     runs: list[PreviewRun] = field(default_factory=list)
 
 
-def preview(reading: Reading, as_format: str | None = None, options: parsers.Options | None = None) -> Preview:
-    """Read the whole source. Raises UsageError for an unknown format, InputError where it cannot be read."""
+def preview(
+    reading: Reading, as_format: str | None = None, options: parsers.Options | None = None, *, whole: bool = True
+) -> Preview:
+    """Read the whole source; keep all points, or only each curve's shape, so that memory stays flat.
+
+    Raises UsageError for an unknown format, InputError where it cannot be read.
+    """
     known = plugins.all_parsers()
     parser = parsers.named(as_format, known) if as_format else parsers.recognise(reading.sample, known)
     lines = reading.digest.line_count + (reading.digest.tail_sha256 is not None)
@@ -61,13 +71,13 @@ def preview(reading: Reading, as_format: str | None = None, options: parsers.Opt
         return out
     names: set[str] = set()
     runs: dict[int, PreviewRun] = {}
-    for event in parser.parse(reading, options or parsers.Options()):
+    for event in parsers.read(parser, reading, options or parsers.Options()):
         if isinstance(event, RunStart):
             name = _free(event.caption or reading.name, names)
             run = PreviewRun(name, event.line, event.line, event.reason, dict(event.params), dict(event.tags))
             runs[event.index] = run
         elif isinstance(event, Points):
-            _take(runs[event.index], event)
+            _take(runs[event.index], event, whole)
         elif isinstance(event, Repeat):
             runs[event.index].repeats.append((event.line_first, event.line_last))
         elif isinstance(event, Unparsed):
@@ -79,7 +89,7 @@ def preview(reading: Reading, as_format: str | None = None, options: parsers.Opt
     return out
 
 
-def _take(run: PreviewRun, points: Points) -> None:
+def _take(run: PreviewRun, points: Points, whole: bool) -> None:
     run.line_last = max(run.line_last, points.line_last)
     known = {(one.name, one.label): one for one in run.metrics}
     for curve in points.curves:
@@ -90,10 +100,16 @@ def _take(run: PreviewRun, points: Points) -> None:
             run.metrics.append(one)
         elif one.decimals is not None:
             one.decimals = None if curve.decimals is None else max(one.decimals, curve.decimals)
-        one.steps += curve.steps
-        one.lines += curve.lines
-        one.values += curve.values
         one.summary.add(curve.steps, curve.values, curve.times_ms)
+        if whole:
+            one.steps += curve.steps
+            one.lines += curve.lines
+            one.values += curve.values
+            continue
+        one.values += curve.values[:: one.stride]
+        while len(one.values) > _SHAPE:
+            del one.values[1::2]
+            one.stride *= 2
 
 
 def _free(name: str, names: set[str]) -> str:

@@ -33,7 +33,7 @@ class Blame:
 
 def blame(database: Database, run: RunRecord, metric: MetricRecord, step: int | None = None) -> Blame:
     """Every value of the metric, or those of one step. Raises NotFoundError where there is none at that step."""
-    points = [p for p in reader.points(database, metric.id) if step is None or p.step == step]
+    points = reader.points(database, metric.id, step)
     if not points:
         raise NotFoundError(
             f"{metric.key} of {run.name} has no value at step {step}",

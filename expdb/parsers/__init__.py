@@ -13,7 +13,7 @@ from functools import cache
 from importlib import import_module
 from typing import Protocol
 
-from expdb.errors import UsageError
+from expdb.errors import ExpdbError, InputError, UsageError
 from expdb.parsers.reading import Reading, Sample
 from expdb.records import Event
 
@@ -69,6 +69,20 @@ def recognise(sample: Sample, parsers: Parsers) -> Parser | None:
         if sure >= CERTAIN:
             break
     return best
+
+
+def read(parser: Parser, reading: Reading, options: Options) -> Iterator[Event]:
+    """The events of a source. A reader that breaks down is an InputError: one file is refused, the others are read."""
+    try:
+        yield from parser.parse(reading, options)
+    except (ExpdbError, OSError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"the reader {parser.NAME!r} broke down ({type(error).__name__}: {error})",
+            path=reading.path,
+            hint="please report this; --as NAME tries another reader",
+        ) from error
 
 
 def named(name: str, parsers: Parsers) -> Parser:

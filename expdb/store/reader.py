@@ -1,5 +1,6 @@
 """What the database holds, as records: runs with their words and summaries, points, sources."""
 
+import math
 import os
 import zlib
 from dataclasses import dataclass, field
@@ -183,15 +184,23 @@ def metric_of(database: Database, record: RunRecord, name: str) -> MetricRecord:
     return found
 
 
-def points(database: Database, metric_id: int) -> list[PointRecord]:
-    """The points of a metric in the order they arrived."""
-    return [
-        PointRecord(*row)
-        for row in database.rows(
-            "SELECT seq, step, value, time_ms, source_no, line FROM point WHERE metric_id = ? ORDER BY seq",
-            (metric_id,),
-        )
-    ]
+def points(database: Database, metric_id: int, step: int | None = None) -> list[PointRecord]:
+    """The points of a metric in the order they arrived; of one step, if given."""
+    rows = database.rows(
+        "SELECT seq, step, value, time_ms, source_no, line FROM point"
+        " WHERE metric_id = ?1 AND (?2 IS NULL OR step = ?2) ORDER BY seq",
+        (metric_id, step),
+    )
+    return [PointRecord(*row) for row in rows]
+
+
+def outline(database: Database, metric: MetricRecord, most: int) -> list[float]:
+    """The metric's values in order of arrival; means of as many neighbours as bring them down to `most`."""
+    rows = database.rows(
+        "SELECT avg(value) FROM point WHERE metric_id = ? GROUP BY seq * ? / ? ORDER BY seq",
+        (metric.id, most, max(metric.count, most)),
+    )
+    return [math.nan if value is None else value for (value,) in rows]
 
 
 def sources(database: Database, run_id: int) -> list[SourceRecord]:

@@ -13,7 +13,7 @@ from expdb.store import reader
 from expdb.store import statements as sql
 from expdb.store.database import SCHEMA_VERSION, Database
 from expdb.store.places import STDIN, located, still_begins
-from expdb.store.writer import summary_from_points
+from expdb.store.writer import derived_summary
 
 _COUNTED = ("experiment", "run", "metric", "point", "source")
 
@@ -72,11 +72,8 @@ def _summaries(database: Database, step: Callable[[int], None]) -> list[Fault]:
     faults = []
     for run_id, uid, name in database.rows("SELECT id, uid, name FROM run ORDER BY id"):
         for row in database.rows(sql.METRICS_OF_RUN, (run_id,)):
-            points = database.rows(sql.POINTS_OF_METRIC, (row[0],))
-            stored, derived = (
-                _comparable(Summary(*row[9:])),
-                _comparable(summary_from_points([(a, b, c) for a, b, c in points])),
-            )
+            stored = _comparable(Summary(*row[9:]))
+            derived = _comparable(derived_summary(database.connection, row[0]))
             if stored != derived:
                 differ = ", ".join(
                     f"{column} {a} should be {b}"

@@ -1,5 +1,6 @@
 """Parsed sources into the database: new ones, grown ones, and ones that are read again."""
 
+import math
 import sqlite3
 import zlib
 from bisect import bisect_right
@@ -13,6 +14,8 @@ from expdb.parsers.reading import Digest
 from expdb.records import Curve, Document, Event, Metric, Points, Repeat, RunStart, Summary, Unparsed
 from expdb.store import statements as sql
 from expdb.store.database import Database
+
+_POINTS_AT_ONCE = 50_000
 
 Kind = Literal["new", "same", "grown", "changed"]
 
@@ -210,18 +213,16 @@ class Writer:
             out[key] = _OpenMetric(metric_id, metric, key, Summary(*row[9:]), decimals, -1, stored=True)
         return out
 
-    def summary_of(self, metric_id: int) -> Summary:
-        """A metric's summary, from its points."""
-        return summary_from_points(self._at.execute(sql.POINTS_OF_METRIC, (metric_id,)).fetchall())
 
-
-def summary_from_points(rows: list[tuple[int | None, float | None, int | None]]) -> Summary:
-    """The summary of (step, value, time_ms) in order of seq."""
+def derived_summary(connection: sqlite3.Connection, metric_id: int) -> Summary:
+    """A metric's summary, from its points; memory does not grow with them."""
     summary = Summary()
-    if rows:
+    cursor = connection.execute(sql.POINTS_OF_METRIC, (metric_id,))
+    while rows := cursor.fetchmany(_POINTS_AT_ONCE):
         steps, values, times = zip(*rows, strict=True)
         # SQLite stores NaN as NULL.
-        summary.add(steps, [float("nan") if v is None else v for v in values], times if any(times) else None)
+        numbers = [math.nan if v is None else v for v in values]
+        summary.add(steps, numbers, times if any(time is not None for time in times) else None)
     return summary
 
 
@@ -357,7 +358,7 @@ class _Intake:
         for one in run.metrics.values():
             # An unterminated last line was read; what it says now may be more.
             if self.at.execute(sql.DELETE_POINTS_BEHIND, (one.id, run.taken, source_no)).rowcount:
-                one.summary = self.writer.summary_of(one.id)
+                one.summary = derived_summary(self.at, one.id)
         return run
 
     def _empty(self, run: _OpenRun) -> None:
