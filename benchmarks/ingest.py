@@ -8,6 +8,8 @@ import argparse
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import processes, results, ways
@@ -143,7 +145,13 @@ def section(found: Measured) -> Section:
     ]
     if found.mlflow and found.mlflow_s and found.faster:
         rows.append(
-            _row("`re` and MLflow's log_batch", found.mlflow_s, logs, f"{found.mlflow_s / rounds.floor_s:.0f}", "")
+            _row(
+                f"`re` and log_batch of MLflow {version('mlflow')}",
+                found.mlflow_s,
+                logs,
+                f"{found.mlflow_s / rounds.floor_s:.0f}",
+                "",
+            )
         )
         kept = verdict(found.faster, MLFLOW_LIMIT, at_least=True)
         measured = f"{found.mlflow.files:,} of the {logs.files:,} files took {found.mlflow.seconds:.1f} s"
@@ -202,13 +210,18 @@ def main() -> None:
     parser.add_argument("--large-mb", type=int, default=1024, help="size of the log for --memory")
     parser.add_argument("--write", action="store_true", help="refresh the section in RESULTS.md")
     words = parser.parse_args()
+    if not (words.no_mlflow or words.memory or find_spec("mlflow")):
+        parser.error("MLflow is not installed: pip install mlflow, or leave it out with --no-mlflow")
+    mlflow_files = 0 if words.no_mlflow else min(words.mlflow_files, words.files)
     processes.compile_bytecode()
     with tempfile.TemporaryDirectory(prefix="expdb-benchmark-") as at:
-        if words.memory:
-            made = memory_section(measure_memory(words.large_mb << 20, Path(at)))
-        else:
-            mlflow_files = 0 if words.no_mlflow else min(words.mlflow_files, words.files)
-            made = section(measure(Logs(words.files, words.epochs), words.rounds, mlflow_files, Path(at)))
+        try:
+            if words.memory:
+                made = memory_section(measure_memory(words.large_mb << 20, Path(at)))
+            else:
+                made = section(measure(Logs(words.files, words.epochs), words.rounds, mlflow_files, Path(at)))
+        except processes.CommandError as error:
+            sys.exit(str(error))
     command = results.command_line("benchmarks.ingest")
     print(made.text(command))
     if words.write:

@@ -142,7 +142,10 @@ def main() -> None:
     words = parser.parse_args()
     processes.compile_bytecode()
     with tempfile.TemporaryDirectory(prefix="expdb-benchmark-") as at:
-        made = section(measure(words.runs, words.rounds, Path(at)))
+        try:
+            made = section(measure(words.runs, words.rounds, Path(at)))
+        except processes.CommandError as error:
+            sys.exit(str(error))
     command = results.command_line("benchmarks.startup")
     print(made.text(command))
     if words.write:

@@ -84,7 +84,9 @@ def into_bare_table(paths: Sequence[Path], database: Path) -> Timing:
     if cells:
         connection.execute(_insert(len(cells) // 4), cells)
     connection.execute("COMMIT")
-    return _stopped(start, len(paths), points)
+    timing = _stopped(start, len(paths), points)
+    connection.close()
+    return timing
 
 
 def into_expdb(paths: Sequence[Path], database: Path) -> Timing:

@@ -4,7 +4,7 @@ import glob
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from expdb import parsers, plugins, settings
@@ -44,6 +44,7 @@ class Item:
     given: bool
     folder: str
     run_name: str
+    is_stdin: bool = False
 
     @property
     def shown(self) -> str:
@@ -76,7 +77,6 @@ def collect(paths: Sequence[str], avoid: Path | None = None) -> tuple[list[Item]
     skipped = {os.path.abspath(f"{avoid}{tail}") for tail in ("", "-wal", "-shm", "-journal")} if avoid else set()
     for text in paths:
         if text == STDIN:
-            found.setdefault(Path(STDIN), (True, "Default"))
             continue
         matches = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))
         if not matches:
@@ -85,7 +85,7 @@ def collect(paths: Sequence[str], avoid: Path | None = None) -> tuple[list[Item]
             path = Path(match)
             if path.is_dir():
                 name = Path(os.path.abspath(path)).name or "Default"
-                for one in _walk(path):
+                for one in _walk(path, missing):
                     if os.path.abspath(one) not in skipped:
                         found.setdefault(one, (False, name))
             else:
@@ -95,12 +95,21 @@ def collect(paths: Sequence[str], avoid: Path | None = None) -> tuple[list[Item]
         Item(path, given, readable(folder), readable(name))
         for (path, (given, folder)), name in zip(found.items(), names, strict=True)
     ]
+    if STDIN in paths:
+        items.append(Item(Path(STDIN), given=True, folder="Default", run_name="stdin", is_stdin=True))
     return items, missing
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder in the order of their names; hidden folders and caches are not entered."""
-    for at, folders, files in os.walk(folder):
+def _walk(folder: Path, missing: list[ExpdbError]) -> Iterator[Path]:
+    """Files below a folder in the order of their names; hidden folders and caches are not entered.
+
+    A folder that cannot be listed is added to missing.
+    """
+
+    def refuse(error: OSError) -> None:
+        missing.append(InputError(f"cannot be read: {error.strerror}", path=readable(os.fspath(error.filename))))
+
+    for at, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _NEVER_ENTERED)
         for name in sorted(files):
             if not name.startswith("."):
@@ -115,17 +124,17 @@ def short_names(paths: Sequence[Path]) -> list[str]:
         by_stem.setdefault(stem, []).append(i)
     for stem, group in by_stem.items():
         if len(group) == 1:
-            out[group[0]] = stem if stem != STDIN else "stdin"
             continue
         parts = [Path(os.path.abspath(paths[i])).parts for i in group]
-        if len({one[:-1] for one in parts}) == len(parts):
-            parts = [one[:-1] for one in parts]
-            tail = _shared([one[::-1] for one in parts])
-        else:
-            tail = 0
-        head = _shared(parts)
-        for i, whole in zip(group, parts, strict=True):
-            out[i] = "/".join(whole[head : len(whole) - tail]) or stem
+        folders = [one[:-1] for one in parts]
+        head, tail = _shared(folders), _shared([one[::-1] for one in folders])
+        names = ["/".join(one[head : len(one) - tail]) for one in folders]
+        if not all(names) or len(set(names)) < len(names):
+            # Two in one folder, or one above the other: the file's own name has to tell.
+            whole = len(set(folders)) < len(folders)
+            names = ["/".join((*one[head:-1], one[-1] if whole else stem)) for one in parts]
+        for i, name in zip(group, names, strict=True):
+            out[i] = name
     return out
 
 
@@ -193,6 +202,11 @@ class Ingest:
             return
         head = self._head(item, reading, parser)
         standing = self._standing(reading, head)
+        began = self.known.get(standing.format or "")
+        if standing.kind == "grown" and began and not self.request.again and not self.forced:
+            # A log may come to look like a page as it grows; its first lines were read as what they were.
+            parser = began
+            head = replace(head, format=parser.NAME, parser_version=parser.VERSION)
         if standing.kind == "same" and not self.request.again:
             if self.writer and not self.request.dry_run:
                 self._put(_Prepared(item, reading, parser, head, ()))
@@ -211,9 +225,9 @@ class Ingest:
             self._put(_Prepared(item, reading, parser, head, events))
 
     def _head(self, item: Item, reading: Reading, parser: parsers.Parser) -> SourceHead:
-        request, is_stdin = self.request, item.path == Path(STDIN)
+        request = self.request
         return SourceHead(
-            place=STDIN if is_stdin or not self.database else stored(item.path, self.database.path),
+            place=STDIN if item.is_stdin or not self.database else stored(item.path, self.database.path),
             digest=reading.digest,
             format=parser.NAME,
             parser_version=parser.VERSION,
@@ -287,7 +301,7 @@ class Ingest:
 
 
 def _open(item: Item) -> Reading:
-    if item.path == Path(STDIN):
+    if item.is_stdin:
         return Reading.of_stream(sys.stdin.buffer, STDIN)
     if not item.path.is_file():
         what = "no such file" if not item.path.exists() else "not a regular file"

@@ -46,10 +46,21 @@ QUANTITIES = (
     Quantity(
         "accuracy_top5",
         "max",
-        ("acc5", "acc@5", "acc 5", "top5", "top 5", "top@5", "prec@5", "prec5", "top5 acc", "top 5 acc"),
+        (
+            *("acc5", "acc@5", "acc 5", "top5", "top 5", "top@5", "prec@5", "prec5", "top5 acc", "top 5 acc"),
+            *("top5 accuracy", "top 5 accuracy", "accuracy top5", "acc top5"),
+        ),
         ratio=True,
     ),
-    Quantity("error", "min", ("error", "err", "error rate", "err1", "top1 err", "错误率", "误差率"), ratio=True),
+    Quantity(
+        "error",
+        "min",
+        (
+            *("error", "err", "error rate", "err1", "top1 err", "top 1 err", "top1 error", "top 1 error"),
+            *("错误率", "误差率"),
+        ),
+        ratio=True,
+    ),
     Quantity("f1", "max", ("f1", "f1 score", "fscore", "macro f1", "micro f1", "f1值"), ratio=True),
     Quantity("precision", "max", ("precision", "prec", "精确率", "查准率"), ratio=True),
     Quantity("recall", "max", ("recall", "召回率", "查全率"), ratio=True),

@@ -58,8 +58,10 @@ def state(database: Database | Path) -> State:
 def assert_same(found: State, wanted: State) -> None:
     """Say which table differs, and by which rows; a whole diff would be unreadable."""
     for what, rows in wanted.items():
-        extra, gone = [r for r in found[what] if r not in rows], [r for r in rows if r not in found[what]]
-        assert found[what] == rows, f"{what}: {len(found[what])} rows, not {len(rows)}; +{extra[:3]} -{gone[:3]}"
+        if found[what] != rows:
+            extra, gone = set(found[what]) - set(rows), set(rows) - set(found[what])
+            some = f"+{sorted(extra, key=str)[:3]} -{sorted(gone, key=str)[:3]}"
+            pytest.fail(f"{what}: {len(found[what])} rows, not {len(rows)}; {some}", pytrace=False)
 
 
 def assert_sound(database: Database | Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -266,6 +267,28 @@ def test_a_read_only_folder_can_be_read_and_not_written(open_folder: Path) -> No
             assert "Traceback" not in refused.stderr and "permission" in refused.stderr.lower()
     finally:
         folder.chmod(0o755)
+
+
+def test_changes_beside_a_read_only_database_are_not_passed_over(open_folder: Path) -> None:
+    user, folder = other_user(), open_folder
+    (folder / "closed").mkdir()
+    (folder / "a.log").write_text("".join(log_lines(3)))
+    with Database.create(folder / "a.db") as database:
+        database.rows("PRAGMA wal_autocheckpoint = 0")
+        take(database, folder / "a.log")
+        # As after a crash: the run is in the log beside the database only.
+        for tail in ("", "-wal"):
+            shutil.copy(folder / f"a.db{tail}", folder / "closed")
+    assert (folder / "closed" / "a.db-wal").stat().st_size > 0
+    (folder / "closed").chmod(0o555)
+    said = expdb("ls", "--db", "closed/a.db", cwd=folder, user=user)
+    assert said.returncode == 4, said.stdout
+    assert "a.db-wal" in said.stderr and "Traceback" not in said.stderr
+    (folder / "closed").chmod(0o777)
+    (folder / "closed" / "a.db").chmod(0o666)
+    (folder / "closed" / "a.db-wal").chmod(0o666)
+    read = expdb("ls", "--db", "closed/a.db", cwd=folder, user=user)
+    assert (read.returncode, "a" in read.stdout.split()) == (0, True)
 
 
 def test_an_unfinished_write_is_not_read_past_its_lock(

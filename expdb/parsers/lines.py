@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, compress, pairwise
+from operator import lt
 
 from expdb import metrics
 from expdb.records import Curve, Metric, Points, RunStart, Unit, Unparsed
@@ -25,7 +26,7 @@ MOST_DIGITS = 20
 _MAYBE, _SOME = "[ \\t]*", "[ \\t]+"
 _PUNCTUATION = ",;|:=，；："
 _GAP = "[ \\t,;|，；、]"
-_NUMBER = r"[-+]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?))"
+_NUMBER = r"[-+]?(?:(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+|(?i:nan|inf(?:inity)?))"
 # "loss nan acc 0.5" is two fields.
 _WORD = r"(?!(?i:nan|inf(?:inity)?)(?![\w@/\-]))[^\W\d][\w@/\-]*"
 _UNIT = "|".join(sorted(map(re.escape, metrics.UNIT_WORDS), key=len, reverse=True))
@@ -317,7 +318,7 @@ class LineReader:
                 if lines[0] == first:
                     starts.clear()
                 starts.append((lines[0], self._fell(self._last_step, steps[0], lines[0])))
-            if any(b < a for a, b in pairwise(steps)):
+            if any(map(lt, steps[1:], steps)):
                 for (_, before), (line, now) in pairwise(zip(lines, steps, strict=True)):
                     if now < before and now <= self._first_step:
                         starts.append((line, self._fell(before, now, line)))  # _fell moves the bound

@@ -12,23 +12,42 @@ from dataclasses import dataclass, field
 from expdb.parsers.lines import epoch_of, is_log_line
 
 CAPTION_COLUMNS = 60
+NOISE_LINES = 20
 
 # Patterns run over whole pages: none may read the same blanks in two ways.
 # A fence may open within a quote or a list item; back-ticks behind back-ticks are code in a line.
-_FENCE = re.compile(r"((?:[ \t>]|[-*+][ \t]|\d{1,9}[.)][ \t])*)(?:(`{3,})(?!.*`)|(~{3,}))(.*)")
+_FENCE = re.compile(r"(?:[ \t>]|[-*+][ \t]|\d{1,9}[.)][ \t])*(`{3,}(?!.*`)|~{3,})")
+_FENCE_END = re.compile(r"[ \t>]*(`{3,}|~{3,})[ \t]*$")
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t](.*)")
 _DELIMITER = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
 _BOLD = re.compile(r"(\*\*|__)((?:(?!\1).)+)\1[ \t]*[:：]?")
 _OURS = re.compile(r"\s*<!--\s*expdb\b")
 _OURS_END = re.compile(r"\s*<!--\s*/expdb\b")
 _FRONT_KEY = re.compile(r"([\w.-]+)[ \t]*:(?:[ \t]+(.*))?$")
+# Not `max_tokens`, `tokenizer`, `passes`.
 _SECRET = re.compile(
-    r"(?:^|[._-])(?:pass(?:word|wd|phrase|code)?s?|pwd|secrets?|credentials?|(?:\w*[_-])?tokens?|(?:api|access|private)[_-]?keys?)(?:$|[._-])",
+    r"passw(?:or)?d|passphrase|secret|credential|(?:api|access|private)[._-]?key"
+    r"|(?:^|[._-])(?:pass|pwd|token)(?:$|\.)|(?:^|\.)tokens(?:$|\.)",
     re.IGNORECASE,
 )
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_YAML_LINE = re.compile(r"[\"'\w][^:|]{0,80}:(?:[ \t]|$)|[\]}]|- ")
+_BLOCK_SCALARS = ("|", ">", "|-", ">-", "|+", ">+")
 _QUOTED = re.compile(r"""(?:"((?:[^"\\]|\\.)*)"|'((?:[^']|'')*)')[ \t]*(?:#.*)?$""")
 # A line with these is code, a sentence, a list item, a link or a table.
 _NO_CAPTION = re.compile(r"[=(){}\[\];<>`|\\$&]|[，。？！；]|[.?!:：,]$|://|^[-*+>#] |^\d+[.)、]|^[\d\W_]+$")
+_CELL = re.compile(r"(?:\\.|[^|])*")
+_CODE_CELL = re.compile(r"(?:\\.|`[^`]*`|[^|])*")
+_MARKS = (
+    (re.compile(r"!?\[([^\[\]]{0,500})\]\([^()]{0,2000}\)"), r"\1"),
+    (re.compile(r"</?[A-Za-z][^<>]{0,500}>"), ""),
+    (re.compile(r"(?<!\\)`"), ""),
+    (re.compile(r"(?<!\\)\*\*(?=\S)(.{1,500}?)(?<=[^\s\\])\*\*"), r"\1"),
+    (re.compile(r"(?<![\w\\])__(?=\S)(.{1,500}?)(?<=[^\s\\])__(?!\w)"), r"\1"),
+    (re.compile(r"(?<!\\)\*(?=[^\s*])([^*]{1,500})(?<=[^\s\\])\*"), r"\1"),
+    (re.compile(r"(?<![\w\\])_(?=[^\s_])([^_]{1,500}|\w{1,500}?)(?<=[^\s\\])_(?!\w)"), r"\1"),
+    (re.compile(r"\\([!-/:-@\[-`{-~])"), r"\1"),
+)
 _NAME = re.compile(r"[A-Za-z][\w.+/-]*$")
 # First words of a description ("with batch norm", "改用预训练模型"), as opposed to a name ("ResNet").
 _DESCRIBES = frozenset(
@@ -86,12 +105,14 @@ class TableBlock:
 
 @dataclass(slots=True)
 class Page:
-    """A page taken apart. marked: it carries Markdown; captioned: stand-alone lines name its blocks."""
+    """A page taken apart. marked: it has front matter, fences or tables; headed: it has `#` headings; captioned:
+    stand-alone lines name its blocks; prose: so many lines are sentences."""
 
     front: Mapping[str, str] = field(default_factory=dict)
     blocks: list[LogBlock | TableBlock] = field(default_factory=list)
     title: str | None = None
     marked: bool = False
+    headed: bool = False
     captioned: bool = False
     prose: int = 0
 
@@ -110,13 +131,16 @@ class _Scanner:
         self.caption: str | None = None
         self.name: str | None = None
         self.has_headings = False
+        self.fence_end = 0
+        # Behind the last of these marks none is looked for.
+        self.ours_end = max((i for i, line in enumerate(self.lines) if _OURS_END.match(line)), default=-1)
 
     def page(self) -> Page:
         self._front_matter()
         start = self.at
         # A page either has `#` headings or names its parts by stand-alone lines.
         self.has_headings = any(True for _ in self._atx(start))
-        self.out.marked = bool(self.out.front) or self.has_headings
+        self.out.marked, self.out.headed = bool(self.out.front), self.has_headings
         self.at = start
         while self.at < len(self.lines):
             self._block()
@@ -155,7 +179,8 @@ class _Scanner:
             return
         ends = (i for i, line in enumerate(self.lines[1:], 1) if line.rstrip() in ("---", "..."))
         end = next(ends, None)
-        if end is None:
+        # Two rules across a page enclose prose.
+        if end is None or not _is_yaml(self.lines[1:end]):
             return
         self.out.front = front_matter(self.lines[1:end])
         self.at = end + 1
@@ -164,17 +189,21 @@ class _Scanner:
         """(index, level, text) of headings outside fences."""
         fence = ""
         for i in range(start, len(self.lines)):
-            mark = _FENCE.match(self.lines[i])
-            if mark and not fence:
+            if fence:
+                fence = "" if _closes(self.lines[i], fence) else fence
+            elif mark := _FENCE.match(self.lines[i]):
                 fence = mark[1]
-            elif mark and _closes(mark, fence):
-                fence = ""
-            elif not fence and (heading := self._heading_at(i)):
+            elif heading := self._heading_at(i):
                 yield i, *heading
 
     def _heading_at(self, i: int) -> tuple[int, str] | None:
         found = _HEADING.match(self.lines[i])
-        if not found or not found[2]:
+        if not found:
+            return None
+        text = found[2].strip()
+        # Closing marks stand behind a blank: "## C#" keeps its own.
+        text = text.rstrip("#").rstrip() if re.search(r"(?:^|[ \t])#+$", text) else text
+        if not text:
             return None
         # `# text` is a comment of pasted code unless it stands alone.
         if len(found[1]) == 1:
@@ -182,7 +211,7 @@ class _Scanner:
             below = self.lines[i + 1].strip() if i + 1 < len(self.lines) else ""
             if (above and above != "---") or below.startswith("# "):
                 return None
-        return len(found[1]), plain(found[2])
+        return len(found[1]), plain(text)
 
     def _open_heading(self, level: int, text: str) -> None:
         self.headings = [one for one in self.headings if one[0] < level] + [(level, text)]
@@ -192,7 +221,7 @@ class _Scanner:
         """A line of prose, or the caption of what follows."""
         text = self._caption_of(line)
         if text is None:
-            self.out.prose += columns(line) >= CAPTION_COLUMNS or bool(re.search("[，。]", line))
+            self.out.prose += is_wide(line, CAPTION_COLUMNS - 1) or bool(re.search("[，。]", line))
             return
         self.out.captioned = True
         if self.has_headings:
@@ -205,22 +234,22 @@ class _Scanner:
 
     def _caption_of(self, line: str) -> str | None:
         """The text of a short line that stands alone, or of one in bold."""
-        if bold := _BOLD.match(line):
-            return plain(bold[2])
-        above = self.at > 0 and bool(self.lines[self.at - 1].strip())
-        below = self.at + 1 < len(self.lines) and bool(self.lines[self.at + 1].strip())
         text = line.strip()
-        if columns(text) > CAPTION_COLUMNS or _NO_CAPTION.search(text):
+        if bold := _BOLD.fullmatch(text):
+            return plain(bold[2]) or None
+        above = self.at not in (0, self.fence_end) and bool(self.lines[self.at - 1].strip())
+        below = self.at + 1 < len(self.lines) and bool(self.lines[self.at + 1].strip())
+        if is_wide(text, CAPTION_COLUMNS) or _NO_CAPTION.search(text):
             return None
         if below and not above:
             # A caption may sit right on top of what it names.
             after = self.lines[self.at + 1]
-            below = not (_FENCE.match(after) or is_log_line(after))
-        return None if above or below else text
+            below = not (_FENCE.match(after) or self._is_table(self.at + 1) or is_log_line(after))
+        return None if above or below else plain(text) or None
 
     def _skip_ours(self) -> None:
         """What expdb itself wrote on the page is no source."""
-        for i in range(self.at + 1, len(self.lines)):
+        for i in range(self.at + 1, self.ours_end + 1):
             if _OURS_END.match(self.lines[i]):
                 self.at = i + 1
                 return
@@ -230,11 +259,10 @@ class _Scanner:
         start = self.at + 1
         end = start
         while end < len(self.lines):
-            found = _FENCE.match(self.lines[end])
-            if found and _closes(found, mark):
+            if _closes(self.lines[end], mark):
                 break
             end += 1
-        self.at = end + 1
+        self.at = self.fence_end = end + 1
         self.out.marked = True
         logs = [i for i in range(start, min(end, len(self.lines))) if is_log_line(self.lines[i])]
         if logs:
@@ -245,32 +273,49 @@ class _Scanner:
         """Log lines without a fence: up to the first line that is none.
 
         Blank lines between consecutive epochs do not end it: that is how a log is pasted into Markdown
-        when each line has to be its own paragraph.
+        when each line has to be its own paragraph. Nor do a few other lines without a blank one, where the
+        epochs go on behind them: that is what a program printed between its epochs.
         """
         start = self.at
         end = start + 1
+        epoch = epoch_of(self.lines[start])
         while end < len(self.lines):
-            if is_log_line(self.lines[end]):
-                end += 1
-                continue
-            after = end
-            while after < len(self.lines) and not self.lines[after].strip():
-                after += 1
-            before, now = (
-                epoch_of(self.lines[end - 1]),
-                epoch_of(self.lines[after]) if after < len(self.lines) else None,
-            )
-            if after == end or before is None or now != before + 1 or not is_log_line(self.lines[after]):
+            after = end if is_log_line(self.lines[end]) else self._goes_on_at(end, epoch)
+            if after is None:
                 break
+            epoch = epoch_of(self.lines[after]) if epoch_of(self.lines[after]) is not None else epoch
             end = after + 1
         self.out.blocks.append(LogBlock(start + 1, self.lines[start:end], self._place(), fenced=False))
         self.at = end
+
+    def _goes_on_at(self, end: int, epoch: int | None) -> int | None:
+        """Index of the line where a log goes on that stopped before index end at the epoch."""
+        after = end
+        if not self.lines[end].strip():
+            while after < len(self.lines) and not self.lines[after].strip():
+                after += 1
+            following: set[int | None] = {epoch + 1} if epoch is not None else set()
+        else:
+            while after < min(end + NOISE_LINES, len(self.lines)) and self._is_noise(after):
+                after += 1
+            following = {epoch, epoch + 1} if epoch is not None else {None}
+        if after == len(self.lines) or not is_log_line(self.lines[after]):
+            return None
+        return after if epoch_of(self.lines[after]) in following else None
+
+    def _is_noise(self, i: int) -> bool:
+        """Whether a log's program may have printed the line."""
+        line = self.lines[i]
+        if not line.strip() or is_log_line(line) or _FENCE.match(line) or self._is_table(i):
+            return False
+        return not (self.has_headings and self._heading_at(i))
 
     def _is_table(self, i: int) -> bool:
         return "|" in self.lines[i] and i + 1 < len(self.lines) and self._is_delimiter(i + 1)
 
     def _is_delimiter(self, i: int) -> bool:
-        return bool(_DELIMITER.match(self.lines[i])) and len(cells(self.lines[i])) == len(cells(self.lines[i - 1]))
+        line = self.lines[i].strip()
+        return bool(_DELIMITER.fullmatch(line)) and len(cells(line)) == len(cells(self.lines[i - 1]))
 
     def _table(self) -> None:
         header = cells(self.lines[self.at])
@@ -287,8 +332,9 @@ class _Scanner:
         self.out.blocks.append(block)
 
 
-def _closes(found: re.Match[str], mark: str) -> bool:
-    return found[1][0] == mark[0] and len(found[1]) >= len(mark) and not found[2].strip()
+def _closes(line: str, mark: str) -> bool:
+    found = _FENCE_END.match(line)
+    return found is not None and found[1].startswith(mark)
 
 
 def _has_latin(text: str) -> bool:
@@ -311,28 +357,28 @@ def _is_name(text: str) -> bool:
     return len(words) <= 3 and words[0].lower() not in _DESCRIBES and (len(words) == 1 or any(map(str.isupper, text)))
 
 
-def columns(text: str) -> int:
-    """Width in terminal columns, near enough to call a line short."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+def is_wide(text: str, most: int) -> bool:
+    """Whether the text needs more terminal columns than most."""
+    return len(text) > most or sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text) > most
 
 
 def plain(text: str) -> str:
-    """Inline Markdown without its marks: emphasis, code ticks, links, tags."""
-    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"<[^<>]+>", "", text)
-    return re.sub(r"(\*\*|__|`|(?<!\w)[*_]|[*_](?!\w))", "", text).strip()
+    """Inline Markdown without its marks: emphasis, code ticks, links, tags, escapes. `a * b` and `x < y` stay."""
+    for pattern, kept in _MARKS:
+        text = pattern.sub(kept, text)
+    return text.strip()
 
 
 def cells(line: str, *, code: bool = False) -> list[str]:
     """Cells of a table row, as written. code: a bar within back-ticks belongs to its cell."""
     body = line.strip().removeprefix("|")
-    pattern = r"(?:\\.|`[^`]*`|[^|\\])*" if code else r"(?:\\.|[^|\\])*"
+    pattern = _CODE_CELL if code else _CELL
     found, at = [], 0
     while at <= len(body):
-        match = re.compile(pattern).match(body, at)
+        match = pattern.match(body, at)
         assert match is not None, "the pattern fits the empty text"
         found.append(match[0].strip().replace("\\|", "|"))
-        at = max(match.end(), at) + 1
+        at = match.end() + 1
     # The closing bar opens no cell.
     if len(found) > 1 and body.rstrip().endswith("|") and not found[-1]:
         found.pop()
@@ -347,26 +393,42 @@ def front_matter(lines: list[str]) -> dict[str, str]:
     """
     out: dict[str, str] = {}
     path: list[tuple[int, str]] = []
+    block: int | None = None
     for line in lines:
-        if not line.strip() or line.lstrip().startswith("#"):
+        text = line.strip()
+        if not text:
             continue
         depth = len(line) - len(line.lstrip())
-        text = line.strip()
-        if text.startswith("- ") and path:
-            key = ".".join(name for _, name in path)
+        block = block if block is not None and depth > block else None
+        key = ".".join(name for _, name in path)
+        if block is not None:
+            out[key] = " ".join(filter(None, (out.get(key), text)))
+        elif text.startswith("#"):
+            continue
+        elif text.startswith("- ") and path:
             out[key] = ", ".join(filter(None, (out.get(key), _scalar(text[2:]))))
         elif found := _FRONT_KEY.match(text):
             path = [one for one in path if one[0] < depth] + [(depth, found[1])]
             value = _scalar(found[2] or "")
             if value:
                 out[".".join(name for _, name in path)] = value
-    return {key: value for key, value in out.items() if not _SECRET.search(key)}
+            block = depth if found[2] and found[2].strip() in _BLOCK_SCALARS else None
+    return {key: value for key, value in out.items() if not _SECRET.search(_CAMEL.sub("_", key))}
+
+
+def _is_yaml(lines: list[str]) -> bool:
+    """Whether lines between two rules are keys and values."""
+    said = [line for line in lines if line.strip() and not line.startswith(("#", " ", "\t"))]
+    if not said:
+        return not any(map(str.strip, lines))
+    return all(_YAML_LINE.match(line) and not is_log_line(line) for line in said)
 
 
 def _scalar(text: str) -> str:
     text = text.strip()
+    if quoted := _QUOTED.match(text):
+        return quoted[1].replace('\\"', '"') if quoted[2] is None else quoted[2].replace("''", "'")
+    text = "" if text.startswith("#") else text.partition(" #")[0].rstrip()
     if text.startswith("[") and text.endswith("]"):
-        return ", ".join(filter(None, (_scalar(one) for one in text[1:-1].split(","))))
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        return text[1:-1]
-    return "" if text in ("null", "~", "|", ">") else re.sub(r"\s+#.*$", "", text)
+        return ", ".join(filter(None, (one.strip().strip("'\"") for one in text[1:-1].split(","))))
+    return "" if text in ("null", "~", *_BLOCK_SCALARS) else text

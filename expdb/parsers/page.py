@@ -6,26 +6,34 @@ from itertools import pairwise
 
 from expdb.parsers import Options
 from expdb.parsers.lines import LineReader, epoch_of
-from expdb.parsers.markup import LogBlock, Page, Place, scan
+from expdb.parsers.markup import LogBlock, Page, Place, TableBlock, scan
 from expdb.parsers.reading import Reading, Sample
-from expdb.parsers.tables import TableReader
+from expdb.parsers.tables import TableReader, has_numbers
 from expdb.records import Document, Event, RunStart, Unparsed
 
 NAME = "page"
 VERSION = 1
 SUMMARY = "a report page (Markdown or text): pasted log blocks, and result tables with one row per run"
 
+# How sure a table of unknown numbers makes.
+_NUMBERS = 0.1
 # What a page has and a log has not: fences, blank lines, headings, tables. Looked for before anything is taken apart.
 _SIGNS = ("\n\n", "|", "\n#", "```", "\n\r\n", "~~~")
 
 
 def recognise(sample: Sample) -> float:
-    """1 for a page with results on it, 0 for everything else: prose without results is no source."""
+    """1 for a page with results on it, little for one whose tables hold numbers that may be results, 0 for
+    everything else: prose without results is no source."""
     text = sample.text
     if not text.startswith(("---", "#")) and not any(sign in text for sign in _SIGNS):
         return 0.0
     page = scan(text)
-    return 1.0 if page.blocks and _is_page(page) and (_has_results(page) or not sample.whole) else 0.0
+    if not page.blocks or not _is_page(page):
+        return 0.0
+    if _has_results(page) or not sample.whole:
+        return 1.0
+    # The person may yet say which columns hold results.
+    return _NUMBERS if any(isinstance(block, TableBlock) and has_numbers(block) for block in page.blocks) else 0.0
 
 
 def parse(reading: Reading, options: Options) -> Iterator[Event]:
@@ -59,8 +67,14 @@ def _is_page(page: Page) -> bool:
     if page.marked:
         return True
     logs = [block for block in page.blocks if isinstance(block, LogBlock)]
-    apart = sum(not _goes_on(a, b) for a, b in pairwise(logs))
-    return page.captioned and (apart > 0 or page.prose > 2)
+    pairs = list(pairwise(logs))
+    apart = sum(not _goes_on(a, b) for a, b in pairs)
+    if page.headed:
+        # "# seed 0" may head a log, too, and what stands between its epochs is no caption.
+        few = sum(len(block.lines) for block in logs) < 3 * len(logs)
+        alike = all(a.place == b.place or (few and a.place.headings == b.place.headings) for a, b in pairs)
+        return not pairs or apart > 0 or not alike
+    return page.captioned and (apart * 2 > len(pairs) or page.prose > 2)
 
 
 def _goes_on(before: LogBlock, after: LogBlock) -> bool:

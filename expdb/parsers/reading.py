@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,7 +132,9 @@ class Reading:
             spool.seek(0)
             return _Kept(spool)
 
-        return cls(path, reopen)
+        reading = cls(path, reopen)
+        weakref.finalize(reading, spool.close)
+        return reading
 
     @cached_property
     def sample(self) -> Sample:

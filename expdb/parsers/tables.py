@@ -1,19 +1,22 @@
 """Tables of results on a page: one row is one run, a reported result without its curve."""
 
+import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from expdb import metrics
 from expdb.parsers.lines import decimals_of
 from expdb.parsers.markup import TableBlock, plain
 from expdb.records import REPORTED, Curve, Metric, Points, Repeat, RunStart, Unit
 
+_UNIT = "|".join(sorted(map(re.escape, metrics.UNIT_WORDS), key=len, reverse=True))
 _NUMBER = re.compile(
-    r"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?i:nan|inf))\s*([%％]|m?s|min|h)?"
-    r"(?:\s*(?:±|\+/-|\+-|\\pm)\s*(?:\d+(?:\.\d*)?|\.\d+)\s*[%％]?)?"
+    rf"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?i:nan|inf)) ?({_UNIT})?"
+    rf"(?: ?(?:±|\+/-|\+-|\\pm) ?(?:\d+(?:\.\d*)?|\.\d+) ?({_UNIT})?)?"
 )
-_HEADER_UNIT = re.compile(r"[(（\[]\s*([^()（）\[\]]+?)\s*[)）\]]\s*[↑↓]?\s*$")
+_CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+_HEADER_UNIT = re.compile(r"[(（\[] ?([^()（）\[\]]+?) ?[)）\]] ?[↑↓]? ?$")
 _RULE = re.compile(
     r"^(best|max|highest|last|final|mean|average|avg|最佳|最好|最高|最终|平均)[\s_:：的]*", re.IGNORECASE
 )
@@ -27,10 +30,11 @@ _MISSING = frozenset(("", "-", "--", "—", "–", "/", "n/a", "na", "none", "�
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of results, or of what was chosen (metric None)."""
+    """A column of results, or of what was chosen (metric None). plain_time: "time" without a unit, as in a schedule."""
 
     header: str
     metric: Metric | None
+    plain_time: bool = False
 
 
 def canonical_cell(raw: str) -> str:
@@ -39,9 +43,11 @@ def canonical_cell(raw: str) -> str:
     out = []
     for line in lines:
         # Marks of emphasis count only outside code, where * and _ are operators and names.
-        parts = [part if i % 2 else plain(part) for i, part in enumerate(re.split(r"`+", line))]
-        text = " ".join(" ".join(parts).split())
-        if text:
+        code = [found[2] for found in _CODE.finditer(line.replace("\0", ""))]
+        text = plain(_CODE.sub("\0", line.replace("\0", "")))
+        for one in code:
+            text = text.replace("\0", one.strip(), 1)
+        if text := " ".join(text.split()):
             out.append(text)
     return "\n".join(out)
 
@@ -58,12 +64,12 @@ class TableReader:
 
     def has_results(self, table: TableBlock) -> bool:
         """Whether any column holds results."""
-        return bool(table.rows) and any(column.metric for column in self._columns(table))
+        return _states_results(self._columns(table))
 
     def runs(self, table: TableBlock, index: int, name: str) -> Iterator[RunStart | Points | Repeat]:
         """Runs of a table, the first of which gets the index; name: what the table is called."""
         columns = self._columns(table)
-        if not any(column.metric for column in columns):
+        if not _states_results(columns):
             return
         content = (tuple(table.header), *(tuple(map(canonical_cell, cells)) for _, cells in table.rows))
         before = self._seen.setdefault(content, index)
@@ -74,21 +80,26 @@ class TableReader:
             yield from _row(columns, cells, index + place, line, f"{name} row {place + 1}")
 
     def _columns(self, table: TableBlock) -> list[_Column]:
-        headers, out = _unique([plain(h) or f"column {i}" for i, h in enumerate(table.header, 1)]), []
-        for i, header in enumerate(headers):
+        headers = [canonical_cell(h).replace("\n", " ") or f"column {i}" for i, h in enumerate(table.header, 1)]
+        out = []
+        for i, (header, label) in enumerate(zip(headers, _unique(headers), strict=True)):
             texts = [cells[i] for _, cells in table.rows if i < len(cells)]
-            wanted = header in self.metric_columns or plain(table.header[i]) in self.metric_columns
-            out.append(_Column(header, _metric(header, texts, wanted)))
+            wanted = not self.metric_columns.isdisjoint((header, label, table.header[i]))
+            metric = _metric(header, label, texts, wanted)
+            said = wanted or _HEADER_UNIT.search(header) or any(map(_unit_of, _numbers(texts)))
+            out.append(_Column(label, metric, metrics.meaning_of(header).words in ("time", "时间") and not said))
         return out
 
 
 def _row(columns: list[_Column], cells: list[str], index: int, line: int, name: str) -> Iterator[RunStart | Points]:
-    params, tags, curves = {}, {}, []
+    params, tags = {}, {}
+    curves: list[Curve] = []
     for column, raw in zip(columns, [*cells, *[""] * (len(columns) - len(cells))], strict=False):
         text = canonical_cell(raw)
         number = _number(text) if column.metric else None
         if column.metric and number:
-            curves.append(Curve(column.metric, (None,), (float(number[1]),), (line,), decimals_of((number[1],))))
+            metric = replace(column.metric, unit=_unit_of(number) or column.metric.unit)
+            curves.append(Curve(metric, (None,), (float(number[1]),), (line,), decimals_of((number[1],))))
         if number is None and text and (column.metric is None or text.lower() not in _MISSING):
             params[column.header] = text
         if raw and raw != (number[1] if number else text):
@@ -99,26 +110,46 @@ def _row(columns: list[_Column], cells: list[str], index: int, line: int, name: 
     yield Points(index, tuple(curves), line)
 
 
-def _metric(header: str, texts: list[str], wanted: bool) -> Metric | None:
+def has_numbers(table: TableBlock) -> bool:
+    """Whether any column is mostly numbers, whatever they may be."""
+    return any(_numbers([cells[i] for _, cells in table.rows if i < len(cells)]) for i in range(len(table.header)))
+
+
+def _metric(header: str, label: str, texts: list[str], wanted: bool) -> Metric | None:
     """The metric of a column: known by name or asked for, and mostly numbers."""
     found = _HEADER_UNIT.search(header)
     unit: Unit | None = metrics.UNIT_WORDS.get(found[1].lower()) if found else None
     bare = header[: found.start()].strip() if found and unit else header
-    rule = _RULE.match(bare)
-    if not (wanted or metrics.is_known(bare) or (rule and metrics.is_known(bare[rule.end() :]))):
-        return None
-    filled = [text for text in map(canonical_cell, texts) if text.lower() not in _MISSING]
-    numbers = [number for text in filled if (number := _number(text))]
-    if not numbers or len(numbers) * 2 < len(filled):
-        return None
+    # "mean IoU" is a quantity of its own; "best accuracy" is an accuracy.
+    rule = None if metrics.is_known(bare) else _RULE.match(bare)
     if rule and metrics.is_known(bare[rule.end() :]):
         bare = bare[rule.end() :]
+    if not (wanted or metrics.better(bare)):
+        return None
+    numbers = _numbers(texts)
+    if not numbers:
+        return None
     name = metrics.canonical(bare, REPORTED)
-    values = [v for v in (float(number[1]) for number in numbers) if v == v]
-    marked = {metrics.UNIT_WORDS[number[2]] for number in numbers if number[2]}
-    unit = unit or (marked.pop() if len(marked) == 1 else None)
+    # A cell that names its own unit says nothing about the others.
+    values = [v for number in numbers if not _unit_of(number) and not math.isnan(v := float(number[1]))]
     unit = unit or metrics.unit_of(name, min(values, default=None), max(values, default=None))
-    return Metric(header, name, REPORTED, unit, "none", _RULES[rule[1].lower()] if rule else None)
+    return Metric(label, name, REPORTED, unit, "none", _RULES[rule[1].lower()] if rule else None)
+
+
+def _states_results(columns: list[_Column]) -> bool:
+    return any(column.metric and not column.plain_time for column in columns)
+
+
+def _unit_of(number: re.Match[str]) -> Unit | None:
+    """The unit a cell names itself."""
+    return metrics.UNIT_WORDS.get(number[2] or number[3] or "")
+
+
+def _numbers(texts: list[str]) -> list[re.Match[str]]:
+    """The numbers of a column; none where most of its cells are something else."""
+    filled = [text for text in map(canonical_cell, texts) if text.lower() not in _MISSING]
+    numbers = [number for text in filled if (number := _number(text))]
+    return numbers if len(numbers) * 2 >= len(filled) else []
 
 
 def _number(text: str) -> re.Match[str] | None:

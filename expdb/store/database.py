@@ -136,6 +136,11 @@ class Database:
                 # Locked is not read-only: what a writer holds must not be read as if nobody wrote.
                 if not _is_closed_to_us(error):
                     break
+                if not self.write and _has_wal(self.path):
+                    raise DatabaseError(
+                        f"{self.path}: what {self.path.name}-wal holds cannot be read in a folder closed to us",
+                        hint="open the database once where its folder may be written to",
+                    ) from error
         assert last is not None
         raise _translated(last, self.path) from last
 
@@ -286,6 +291,12 @@ def on_network(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:
 def _unescaped(point: str) -> str:
     """A mount point with its blanks, which the table writes as \\040."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point)
+
+
+def _has_wal(path: Path) -> bool:
+    """Whether changes lie beside the database that are not in it yet."""
+    wal = path.with_name(f"{path.name}-wal")
+    return wal.exists() and wal.stat().st_size > 0
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

@@ -132,34 +132,13 @@ class _Edit:
         self.at.execute(sql.INSERT_METRIC, (metric_id, self.run_id, key, *said, *summary.row()))
         # No source: it was typed in.
         curve = Curve(metric, (None,), (value,), (None,), decimals)
-        Writer(self.database, self.now_ms).insert(metric_id, 0, None, curve, 0)
+        Writer(self.database, self.now_ms).insert([metric_id], 0, None, [curve], 0)
 
     def _replace(self, metric: MetricRecord, value: float, decimals: int | None) -> None:
         summary = Summary()
         summary.add((None,), (value,))
         self.at.execute("UPDATE point SET value = ? WHERE metric_id = ?", (value, metric.id))
         self.at.execute(sql.UPDATE_METRIC, (metric.unit, decimals, *summary.row(), metric.id))
-
-
-def reapply(database: Database, connection: sqlite3.Connection, run_id: int, now_ms: int) -> int:
-    """After a run was read again: what a person had corrected stands. The number of corrections."""
-    rows = connection.execute(
-        "SELECT field, key, new FROM edit WHERE run_id = ? AND field IN ('unit', 'metric') ORDER BY id", (run_id,)
-    ).fetchall()
-    latest = {(what, key): new for what, key, new in rows}
-    edited = _Edit(database, connection, run_id, now_ms)
-    record = reader.run(database, run_id)
-    count = 0
-    for (what, key), new in latest.items():
-        metric = record.metric(key)
-        if metric is None:
-            continue
-        if what == "unit":
-            connection.execute("UPDATE metric SET unit = ? WHERE id = ?", (new, metric.id))
-        elif metric.kind == REPORTED and new is not None:
-            edited._replace(metric, float(new), decimals_of((new,)))
-        count += 1
-    return count
 
 
 def remove(database: Database, run_ids: list[int], now_ms: int) -> None:

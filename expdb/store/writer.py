@@ -1,21 +1,28 @@
 """Parsed sources into the database: new ones, grown ones, and ones that are read again."""
 
 import math
+import re
 import sqlite3
 import zlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
 from uuid import uuid4
 
 from expdb import metrics
+from expdb.parsers.lines import decimals_of
 from expdb.parsers.reading import Digest
-from expdb.records import Curve, Document, Event, Metric, Points, Repeat, RunStart, Summary, Unparsed
+from expdb.records import REPORTED, Curve, Document, Event, Metric, Points, Repeat, RunStart, Summary, Unit, Unparsed
 from expdb.store import statements as sql
 from expdb.store.database import Database
 
+T = TypeVar("T")
+
 _POINTS_AT_ONCE = 50_000
+_CURVES_AT_ONCE = 64
+# Runs whose metrics are held in memory; a log appended to itself for years holds thousands.
+_RUNS_OPEN = 16
 
 Kind = Literal["new", "same", "grown", "changed"]
 
@@ -42,11 +49,12 @@ class SourceHead:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the database already knows of a source. line_count: lines of it that were taken in."""
+    """What the database already knows of a source. line_count: lines that were taken in; format: by which reader."""
 
     kind: Kind
     source_id: int | None = None
     line_count: int = 0
+    format: str | None = None
 
 
 @dataclass(slots=True)
@@ -71,6 +79,8 @@ class _OpenMetric:
     decimals: int | None
     seq: int
     stored: bool
+    # What a person said, if one did; (None,) is: no unit.
+    unit_by_hand: tuple[Unit | None] | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +95,17 @@ class _OpenRun:
     taken: int = 0
     repeats: int = 0
     before: dict[str, tuple[object, ...]] | None = None
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownRun:
+    """A run that the source gave before. caption: what it was called then, without a number behind it."""
+
+    id: int
+    name: str
+    source_no: int
+    caption: str
 
 
 class Writer:
@@ -95,7 +116,10 @@ class Writer:
         self.now_ms = now_ms
         self._at: sqlite3.Connection = database.connection
         self._version: int | None = None
+        self._shape = (0, 0)
         self._names: dict[int, set[str]] = {}
+        # The number behind the last free name, or counting would start again for each of a thousand namesakes.
+        self._numbers: dict[tuple[int, str], int] = {}
         self._experiments: dict[str, int] = {}
         self._next_metric = self._next_source = 0
 
@@ -104,6 +128,7 @@ class Writer:
         version = self.database.changed_elsewhere()
         if version != self._version:
             self._names.clear()
+            self._numbers.clear()
             self._experiments.clear()
             self._version = version
         self._next_metric = self._at.execute(sql.NEXT_METRIC).fetchone()[0]
@@ -117,14 +142,15 @@ class Writer:
         """Whether the source is new, known, has grown since, or was changed at its place."""
         known = self._at.execute(sql.SOURCE_BY_DIGEST, (digest.sha256, digest.tail_sha256)).fetchone()
         if known:
-            return Standing("same", known[0], known[4])
+            source_id, _, _, line_count, name = known
+            return Standing("same", source_id, line_count, name)
         at_place = self._at.execute(sql.SOURCE_BY_PLACE, (place,)).fetchone()
         if not at_place:
             return Standing("new")
-        source_id, sha256, _, size_bytes, line_count = at_place
+        source_id, sha256, size_bytes, line_count, name = at_place
         if size_bytes <= digest.size_bytes and prefix_sha256(size_bytes) == sha256:
-            return Standing("grown", source_id, line_count)
-        return Standing("changed", source_id)
+            return Standing("grown", source_id, line_count, name)
+        return Standing("changed", source_id, 0, name)
 
     def remember_place(self, source_id: int, place: str) -> None:
         """The same bytes lie there too."""
@@ -155,10 +181,12 @@ class Writer:
         if names is None:
             names = {row[0] for row in self._at.execute(sql.RUN_NAMES, (experiment_id,))}
             self._names[experiment_id] = names
-        free, n = name, 1
+        n = self._numbers.get((experiment_id, name), 1)
+        free = name if n == 1 else f"{name} ({n})"
         while free in names:
             n += 1
             free = f"{name} ({n})"
+        self._numbers[experiment_id, name] = n
         names.add(free)
         return free
 
@@ -172,21 +200,30 @@ class Writer:
         self._next_source += 1
         return self._next_source - 1
 
-    def insert(self, metric_id: int, seq: int, source_no: int | None, curve: Curve, start: int) -> None:
-        """Store the curve's points from index start on."""
-        timed = curve.epochs is not None or curve.times_ms is not None
-        at, end = start, len(curve.values)
-        for rows in sql.POINT_ROWS:
+    def insert(self, ids: Sequence[int], seq: int, source_no: int | None, curves: Sequence[Curve], start: int) -> None:
+        """Store points from index start on, of curves that share steps, lines, epochs and times; one id for each."""
+        first = curves[0]
+        timed = first.epochs is not None or first.times_ms is not None
+        at, end, width = start, len(first.steps), len(curves)
+        # A statement of the exact length is the quickest, but preparing it costs as much as ten others: only when
+        # the last run looked the same is it likely to be wanted again.
+        exact = (end - start, width) == self._shape and (end - start) * width <= sql.POINTS_AT_ONCE
+        self._shape = (end - start, width)
+        ladder = (end - start,) if exact else sql.POINT_ROWS
+        for rows in ladder:
+            if rows > 1 and rows * width > sql.POINTS_AT_ONCE:
+                continue
             while end - at >= rows:
                 cut = slice(at, at + rows)
-                values: list[object] = [metric_id, seq + at - start, source_no]
-                values += curve.steps[cut]
-                values += curve.values[cut]
-                values += curve.lines[cut]
+                values: list[object] = [seq + at - start, source_no, *ids]
+                values += first.steps[cut]
+                values += first.lines[cut]
                 if timed:
-                    values += curve.epochs[cut] if curve.epochs else [None] * rows
-                    values += curve.times_ms[cut] if curve.times_ms else [None] * rows
-                self._at.execute(sql.insert_points(rows, timed=timed), values)
+                    values += first.epochs[cut] if first.epochs else [None] * rows
+                    values += first.times_ms[cut] if first.times_ms else [None] * rows
+                for curve in curves:
+                    values += curve.values[cut]
+                self._at.execute(sql.insert_points(rows, width, timed=timed), values)
                 at += rows
 
     def insert_metrics(self, run_id: int, open_metrics: Iterable[_OpenMetric]) -> None:
@@ -195,6 +232,8 @@ class Writer:
         for one in open_metrics:
             summary, metric = one.summary, one.metric
             unit = metric.unit or metrics.unit_of(metric.name, summary.min_value, summary.max_value)
+            if one.unit_by_hand:
+                (unit,) = one.unit_by_hand
             numbers = summary.row()
             if one.stored:
                 grown.append((unit, one.decimals, *numbers, one.id))
@@ -211,6 +250,9 @@ class Writer:
             metric_id, key, name, label, kind, rule, unit, decimals, step_unit = row[:9]
             metric = Metric(label, name, kind, unit, step_unit, rule)
             out[key] = _OpenMetric(metric_id, metric, key, Summary(*row[9:]), decimals, -1, stored=True)
+        for what, key, new in self._at.execute(sql.CORRECTIONS, (run_id,)):
+            if what == "unit" and key in out:
+                out[key].unit_by_hand = (new,)
         return out
 
 
@@ -239,11 +281,16 @@ class _Intake:
         self.is_page = False
         self.out = Written(standing.kind)
         self.open: dict[int, _OpenRun] = {}
+        self.held: list[_OpenRun] = []
         self.experiment_id: int | None = None
         # A changed page is a new source, unless its runs are to be read again.
         self.keeps = standing.kind == "grown" or (again and standing.source_id is not None)
         self.source_id = self._own_source() if self.keeps else None
-        self.known = self._known_runs() if self.keeps else []
+        # Lines whose points are in already.
+        self.taken = standing.line_count if standing.kind == "grown" and not again else 0
+        self.known = self._known_runs() if self.keeps else {}
+        # Runs that were purged, and of which more may follow.
+        self.gone: dict[int, RunStart] = {}
 
     def take(self, event: Event) -> None:
         """One event of the parser."""
@@ -260,18 +307,42 @@ class _Intake:
 
     def finish(self) -> Written:
         """Store the summaries and the source itself."""
-        for run in self.open.values():
+        self._close_all()
+        self.out.reads = len(self.open)
+        if self.open or self.source_id is not None:
+            self._put_source()
+        for known in self.known.values() if self.again else ():
+            self.out.changes.append(f"{known.name}: the source no longer holds it; the run is left as it was")
+        return self.out
+
+    def _close_all(self) -> None:
+        """Store what is held of runs."""
+        for run in self.held:
+            if run.before is not None:
+                self._correct(run)
             self.writer.insert_metrics(run.id, run.metrics.values())
             self._put_run_source(run)
             if run.before is not None:
                 self._tell_changes(run)
-        self.out.reads = len(self.open)
-        if self.open or self.source_id is not None:
-            self._put_source()
-        if self.again and len(self.open) < len(self.known):
-            for run_id, name, _ in self.known[len(self.open) :]:
-                self.out.changes.append(f"{name}: the source no longer holds it (run {run_id} is left as it was)")
-        return self.out
+            run.metrics, run.before, run.closed = {}, None, True
+        self.held.clear()
+
+    def _correct(self, run: _OpenRun) -> None:
+        """After a run was read again: what a person corrected stands."""
+        for what, key, new in self.at.execute(sql.CORRECTIONS, (run.id,)).fetchall():
+            one = run.metrics.get(key)
+            if one is None or one.stored:
+                continue
+            if what == "unit":
+                one.unit_by_hand = (new,)
+            elif one.metric.kind == REPORTED:
+                self.at.execute("UPDATE point SET value = ? WHERE metric_id = ?", (float(new), one.id))
+                one.summary, one.decimals = derived_summary(self.at, one.id), decimals_of((new,))
+
+    def _open_again(self, run: _OpenRun) -> None:
+        """More points of a run that was stored already."""
+        run.metrics, run.closed = self.writer.open_metrics(run.id), False
+        self.held.append(run)
 
     # ── the source ──
 
@@ -304,24 +375,46 @@ class _Intake:
         self.at.execute(sql.PUT_SOURCE, (self.source_id, *self._source_row()))
         self.at.execute(sql.PUT_PLACE, (self.source_id, self.head.place))
 
-    def _known_runs(self) -> list[tuple[int, str, int]]:
-        """(run id, name, source_no) of the runs the source gave, in the order they stand in it."""
-        out: dict[int, tuple[int, str, int]] = {}
-        for run_id, source_no, _, _, name, _, experiment_id in self.at.execute(
-            sql.RUNS_OF_SOURCE, (self.source_id,)
-        ).fetchall():
-            out.setdefault(run_id, (run_id, name, source_no))
+    def _known_runs(self) -> dict[int, _KnownRun]:
+        """The runs the source gave, by the line where each begins."""
+        out: dict[int, _KnownRun] = {}
+        seen: set[int] = set()
+        rows = self.at.execute(sql.RUNS_OF_SOURCE, (self.source_id,)).fetchall()
+        for run_id, source_no, line, experiment_id, name, first_name in rows:
             self.experiment_id = experiment_id
-        return list(out.values())
+            # A table that stands on the page twice: the first place is where its runs begin.
+            if run_id not in seen:
+                seen.add(run_id)
+                out[line] = _KnownRun(run_id, name, source_no, _without_number(first_name))
+        return out
+
+    def _match(self, event: RunStart) -> _KnownRun | None:
+        """The run that was read from here before, taken off the list of those still to be met."""
+        if self.standing.kind != "changed":
+            return self.known.pop(event.line, None)
+        # Lines have moved: by what the page calls it, in the order of the page.
+        name = _without_number(event.caption) if event.caption else None
+        for line, known in self.known.items():
+            if name is None or known.caption == name:
+                return self.known.pop(line)
+        return None
 
     # ── runs ──
 
     def _start(self, event: RunStart) -> None:
         if self.source_id is None:
             self.source_id = self.writer.source_id()
-        if event.index < len(self.known):
-            self.open[event.index] = self._reopen(event)
-            return
+        if len(self.held) >= _RUNS_OPEN:
+            self._close_all()
+        known = self._match(event)
+        if known:
+            self._hold(event.index, self._reopen(event, known))
+        elif event.line <= self.taken and not self.again:
+            self.gone[event.index] = event
+        else:
+            self._make_run(event)
+
+    def _make_run(self, event: RunStart) -> None:
         if self.experiment_id is None:
             name = self.head.experiment or self.title or self.head.default_experiment
             self.experiment_id = self.writer.experiment_id(name)
@@ -331,8 +424,12 @@ class _Intake:
         made = self.at.execute(sql.INSERT_RUN, (uuid4().hex, self.experiment_id, name, origin, "finished", None, None))
         run_id = int(made.lastrowid or 0)
         self._put_words(run_id, {**event.params, **head.params}, {**event.tags, **head.tags}, event.reason)
-        self.open[event.index] = _OpenRun(run_id, name, 1, event.line, event.line)
+        self._hold(event.index, _OpenRun(run_id, name, 1, event.line, event.line, taken=self.taken))
         self.out.runs += 1
+
+    def _hold(self, index: int, run: _OpenRun) -> None:
+        self.open[index] = run
+        self.held.append(run)
 
     def _put_words(self, run_id: int, params: Mapping[str, str], tags: Mapping[str, str], reason: str | None) -> None:
         if params:
@@ -343,9 +440,9 @@ class _Intake:
         if tags:
             self.at.executemany(sql.PUT_TAG, [(run_id, key, value) for key, value in tags.items()])
 
-    def _reopen(self, event: RunStart) -> _OpenRun:
-        run_id, name, source_no = self.known[event.index]
-        run = _OpenRun(run_id, name, source_no, event.line, event.line)
+    def _reopen(self, event: RunStart, known: _KnownRun) -> _OpenRun:
+        run_id, source_no = known.id, known.source_no
+        run = _OpenRun(run_id, known.name, source_no, event.line, event.line, taken=self.taken)
         if self.again:
             self._empty(run)
             kept = {f"{f}:{k}" for f, k in self.at.execute("SELECT field, key FROM edit WHERE run_id = ?", (run_id,))}
@@ -353,7 +450,6 @@ class _Intake:
             tags = {k: v for k, v in event.tags.items() if f"tag:{k}" not in kept}
             self._put_words(run_id, params, tags, event.reason)
             return run
-        run.taken = self.standing.line_count
         run.metrics = self.writer.open_metrics(run_id)
         for one in run.metrics.values():
             # An unterminated last line was read; what it says now may be more.
@@ -402,7 +498,10 @@ class _Intake:
         self.at.execute(sql.PUT_RUN_SOURCE, (run.id, run.source_no, self.source_id, run.line_first, run.line_last))
 
     def _repeat(self, event: Repeat) -> None:
-        run = self.open[event.index]
+        run = self.open.get(event.index)
+        if run is None:
+            # A purged run's second place.
+            return
         run.repeats += 1
         place = (run.id, run.source_no + run.repeats, self.source_id, event.line_first, event.line_last)
         self.at.execute(sql.PUT_RUN_SOURCE, place)
@@ -410,29 +509,45 @@ class _Intake:
     # ── points ──
 
     def _points(self, event: Points) -> None:
+        if event.index in self.gone:
+            if event.line_last <= self.taken:
+                return
+            self._make_run(self.gone.pop(event.index))
         run = self.open[event.index]
+        if run.closed:
+            self._open_again(run)
         run.line_last = max(run.line_last, event.line_last)
         seen: set[str] = set()
+        together: dict[tuple[int, ...], list[tuple[_OpenMetric, Curve]]] = {}
         for curve in event.curves:
             one = self._metric(run, curve.metric, seen)
+            if one.stored:
+                # A file that grew is parsed whole: what it says now decides, also of the unit.
+                one.metric = curve.metric
             start = bisect_right(curve.lines, run.taken, key=_line) if run.taken else 0
             if start == len(curve.values):
                 continue
             if one.seq < 0:
                 one.seq = self.at.execute(sql.NEXT_SEQ, (one.id,)).fetchone()[0]
-            self.writer.insert(one.id, one.seq, run.source_no, curve, start)
-            steps, values, times = curve.steps, curve.values, curve.times_ms
-            if start:
-                steps, values, times = steps[start:], values[start:], times[start:] if times else None
-            first = one.summary.count == 0
-            one.summary.add(steps, values, times)
-            one.seq += len(values)
-            self.out.points += len(values)
-            if first or (one.decimals is not None and (curve.decimals is None or curve.decimals > one.decimals)):
-                one.decimals = curve.decimals
-            # A grown curve may show that its fractions were percents.
-            if one.stored and one.metric.unit == "fraction" and (one.summary.max_value or 0) > 1:
-                one.metric = replace(one.metric, unit=None)
+            alike = (id(curve.steps), id(curve.lines), id(curve.epochs), id(curve.times_ms), one.seq, start)
+            together.setdefault(alike, []).append((one, curve))
+        for (*_, seq, start), group in together.items():
+            for few in _in_parts(group, _CURVES_AT_ONCE):
+                self.writer.insert([one.id for one, _ in few], seq, run.source_no, [curve for _, curve in few], start)
+            for one, curve in group:
+                self._summarise(one, curve, start)
+
+    def _summarise(self, one: _OpenMetric, curve: Curve, start: int) -> None:
+        """Count the curve's points from index start on into the metric's summary."""
+        steps, values, times = curve.steps, curve.values, curve.times_ms
+        if start:
+            steps, values, times = steps[start:], values[start:], times[start:] if times else None
+        first = one.summary.count == 0
+        one.summary.add(steps, values, times)
+        one.seq += len(values)
+        self.out.points += len(values)
+        if first or (one.decimals is not None and (curve.decimals is None or curve.decimals > one.decimals)):
+            one.decimals = curve.decimals
 
     def _metric(self, run: _OpenRun, metric: Metric, seen: set[str]) -> _OpenMetric:
         """The run's metric; labels that mean the same get keys of their own."""
@@ -443,6 +558,14 @@ class _Intake:
         if key not in run.metrics:
             run.metrics[key] = _OpenMetric(self.writer.metric_id(), metric, key, Summary(), None, 0, stored=False)
         return run.metrics[key]
+
+
+def _without_number(name: str) -> str:
+    return re.sub(r" \(\d+\)$", "", name)
+
+
+def _in_parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[at : at + size] for at in range(0, len(items), size))
 
 
 def _line(line: int | None) -> int:
