@@ -3,6 +3,7 @@
 import glob
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -128,11 +129,12 @@ def short_names(paths: Sequence[Path]) -> list[str]:
         parts = [Path(os.path.abspath(paths[i])).parts for i in group]
         folders = [one[:-1] for one in parts]
         head, tail = _shared(folders), _shared([one[::-1] for one in folders])
-        names = ["/".join(one[head : len(one) - tail]) for one in folders]
-        if not all(names) or len(set(names)) < len(names):
-            # Two in one folder, or one above the other: the file's own name has to tell.
-            whole = len(set(folders)) < len(folders)
-            names = ["/".join((*one[head:-1], one[-1] if whole else stem)) for one in parts]
+        names = ["/".join(one[head : len(one) - tail]) or stem for one in folders]
+        taken = Counter(names)
+        for n in range(len(group)):
+            # Two in one folder, or a folder called like a file: the file's whole name has to tell.
+            if taken[names[n]] > 1 and (folders.count(folders[n]) > 1 or folders[n][head:]):
+                names[n] = "/".join(parts[n][head:])
         for i, name in zip(group, names, strict=True):
             out[i] = name
     return out

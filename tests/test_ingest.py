@@ -778,8 +778,6 @@ SHAPES = [
     (["x/train.log", "train.log"], ["x", "train"]),
     (["x/train.log", "x/y/train.log"], ["train", "y"]),
     (["x/train.log", "y/train.log", "z/other.log"], ["x", "y", "other"]),
-    (["-"], ["stdin"]),
-    (["-", "a.log"], ["stdin", "a"]),
     (["x/.log", "y/.log"], ["x", "y"]),
     ([], []),
 ]

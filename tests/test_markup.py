@@ -301,7 +301,7 @@ def test_a_mark_of_expdb_that_is_never_closed_hides_nothing() -> None:
 
 
 def test_front_matter_gives_scalars_lists_and_nested_keys() -> None:
-    lines = """
+    text = """
 title: "A: \\"B\\""
 sub: 'it''s'
 note: plain # a comment
@@ -324,8 +324,8 @@ description: |
   - second
 更新: 是
 # comment: no
-""".split("\n")
-    assert front_matter(lines) == {
+"""
+    assert front_matter(text.split("\n")) == {
         "title": 'A: "B"',
         "sub": "it's",
         "note": "plain",

@@ -324,8 +324,9 @@ def test_no_text_raises_anything_but_an_input_error(text: str, encoding: str) ->
 
 PIECES = st.sampled_from(
     [
-        *("epoch 1, loss 0.5\n", "epoch 2, loss nan\n", "loss 1, acc 2\n", "\n", "```\n", "~~~~\n", "# T\n", "## U\n", "words\n"),
-        *("| a | acc |\n", "| - | - |\n", "| x | 5 |\n", "---\n", "title: x\n", "**b**\n", "<!-- expdb -->\n", "<!-- /expdb -->\n"),
+        *("epoch 1, loss 0.5\n", "epoch 2, loss nan\n", "loss 1, acc 2\n", "\n", "```\n", "~~~~\n", "# T\n"),
+        *("| a | acc |\n", "| - | - |\n", "| x | 5 |\n", "---\n", "title: x\n", "**b**\n", "words\n"),
+        *("<!-- expdb -->\n", "<!-- /expdb -->\n", "## U\n"),
         *("VGG\n", "改用\n", "\r\n", "epoch 3, loss 1<br>\n", "> ", "  ", "\ufeff", "\0"),
     ]
 )  # fmt: skip
