@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import processes
 
-FLOOR, OURS, MLFLOW = "floor", "expdb", "mlflow"
+FLOOR, OURS, MLFLOW, MLFLOW_EPOCHS = "floor", "expdb", "mlflow", "mlflow-epochs"
 
 _ROWS = 500
 _BATCH_POINTS = 200_000
@@ -109,6 +109,15 @@ def into_expdb(paths: Sequence[Path], database: Path) -> Timing:
 
 def into_mlflow(paths: Sequence[Path], database: Path) -> Timing:
     """Parse with `re`, then log_batch into MLflow's SQLite store: a run per file, the most metrics a call takes."""
+    return _into_mlflow(paths, database, _MLFLOW_BATCH)
+
+
+def into_mlflow_by_epoch(paths: Sequence[Path], database: Path) -> Timing:
+    """The same with a call for each epoch, which is how a training loop logs."""
+    return _into_mlflow(paths, database, len(_LABELS))
+
+
+def _into_mlflow(paths: Sequence[Path], database: Path, at_once: int) -> Timing:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
@@ -125,8 +134,8 @@ def into_mlflow(paths: Sequence[Path], database: Path) -> Timing:
             for label, (steps, values) in zip(_LABELS, _curves(path), strict=True)
             for step, value in zip(steps, values, strict=True)
         ]
-        for at in range(0, len(batch), _MLFLOW_BATCH):
-            client.log_batch(run_id, metrics=batch[at : at + _MLFLOW_BATCH])
+        for at in range(0, len(batch), at_once):
+            client.log_batch(run_id, metrics=batch[at : at + at_once])
         points += len(batch)
     return _stopped(start, len(paths), points)
 
@@ -135,6 +144,7 @@ WAYS: dict[str, Callable[[Sequence[Path], Path], Timing]] = {
     FLOOR: into_bare_table,
     OURS: into_expdb,
     MLFLOW: into_mlflow,
+    MLFLOW_EPOCHS: into_mlflow_by_epoch,
 }
 
 

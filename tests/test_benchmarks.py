@@ -1,0 +1,23 @@
+"""The benchmarks themselves run, at a size that takes a second; their figures stand in benchmarks/RESULTS.md."""
+
+from pathlib import Path
+
+from benchmarks import ingest, startup
+from benchmarks.logs import Logs
+
+
+def test_the_ingest_benchmark_stores_every_point_on_both_sides(tmp_path: Path) -> None:
+    found = ingest.measure(Logs(20), 1, 0, tmp_path).rounds
+    assert found.ours_s > 0
+    # At this size fixed costs rule; ten times the floor would be a defect even so.
+    assert found.ratio < 10
+
+
+def test_the_memory_benchmark_sees_a_whole_process(tmp_path: Path) -> None:
+    found = ingest.measure_memory(1 << 20, tmp_path)
+    assert 10 << 20 < found.peak_bytes < 300 << 20
+
+
+def test_the_start_up_benchmark_times_every_command(tmp_path: Path) -> None:
+    found = startup.measure(20, 2, tmp_path)
+    assert found.median_s(startup.LS) > found.median_s(startup.PASS) > 0
