@@ -139,7 +139,7 @@ main()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of a process are POSIX's")
-@pytest.mark.parametrize("limit", [0, 5_000, 60_000, 200_000])
+@pytest.mark.parametrize("limit", [5_000, 60_000, 200_000])
 def test_a_disk_that_refuses_to_write_ends_in_words(tmp_path: Path, limit: int) -> None:
     (tmp_path / "a.log").write_text("".join(log_lines(3000)))
     process = subprocess.run(
@@ -301,7 +301,7 @@ def test_kill_9_at_any_moment_leaves_what_can_go_on(large: Project) -> None:
     chance = random.Random(SEED)
     large.clear()
     # One after the other on one database: each meets what the last one left.
-    assert strike(large, [chance.uniform(0.1, 0.9) for _ in range(5)], SMALL_BATCH) > 0
+    assert strike(large, [chance.uniform(0.1, 0.9) for _ in range(4)], SMALL_BATCH) > 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
@@ -309,7 +309,7 @@ def test_kill_9_while_the_database_is_made_leaves_what_can_go_on(tmp_path: Path)
     print(f"EXPDB_TEST_SEED={SEED}")
     chance = random.Random(SEED)
     tiny = project(tmp_path, files=2, epochs=3, batch_points=None)
-    for _ in range(4):
+    for _ in range(3):
         tiny.clear()
         process = tiny.start(batch_points=None)
         # A database appears with its first byte; strike between that and its tables.
@@ -343,7 +343,7 @@ def test_ctrl_c_ends_with_130_and_leaves_what_can_go_on(large: Project) -> None:
     chance = random.Random(SEED)
     large.clear()
     codes = []
-    for _ in range(4):
+    for _ in range(3):
         process = large.start(batch_points=SMALL_BATCH)
         until = time.monotonic() + 20
         while not large.database.exists() and time.monotonic() < until:

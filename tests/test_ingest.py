@@ -161,7 +161,7 @@ log_line = st.builds(
 log_text = st.lists(st.one_of(log_line, log_line, log_line, noise), min_size=1, max_size=10).map("".join)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(text=log_text, cuts=st.lists(st.integers(0, 400), min_size=1, max_size=4), encoding=st.just("utf-8"))
 # A metric that was first seen in an unfinished line keeps nothing of what that line seemed to say.
 @example(text="epoch 0, use time 0.5 min\n", cuts=[20], encoding="utf-8")
@@ -329,6 +329,22 @@ def test_a_table_that_grew_into_a_copy_does_not_shift_its_neighbours(database: D
     assert database.rows("SELECT max(count) FROM metric") == [(1,)]
     assert [run.metrics[0].last_value for run in reader.runs(database) if run.params["配置"] == "u=1"] == [70.0]
     assert [run.metrics[0].last_value for run in reader.runs(database) if run.params["配置"] == "b=2"] == [87.62]
+
+
+def test_rows_that_only_growth_shows_to_be_results_are_taken(database: Database, tmp_path: Path) -> None:
+    # A column is one of results when half of its cells are numbers. The row above the one that decides it has no run
+    # yet, and writer._start takes it for one that was purged: 84.10 is lost without a word.
+    page = tmp_path / "going.md"
+    page.write_text(
+        PAGE + "\n## Going\n\n| cfg | accuracy |\n| --- | --- |\n| a | 84.10 |\n| b | failed |\n| c | failed |\n"
+    )
+    take(database, page)
+    assert len(reader.runs(database)) == 2
+    with page.open("a") as file:
+        file.write("| d | 85.00 |\n")
+    take(database, page)
+    found = {run.params["cfg"]: run.metrics[0].last_value for run in reader.runs(database)[2:] if run.metrics}
+    assert found == {"a": 84.1, "d": 85.0}
 
 
 def test_a_growing_log_stays_with_the_reader_that_began_it(database: Database, tmp_path: Path) -> None:
@@ -862,11 +878,12 @@ def big_log(path: Path, epochs: int) -> None:
     with path.open("w") as file:
         for epoch in range(epochs):
             file.write(f"epoch {epoch}, loss {1 / (epoch + 1):.6f}, test accuracy {epoch / epochs:.6f}\n")
+            file.write(f"{'-' * 400}\n")
 
 
 def test_a_log_too_large_to_hold_is_read_in_pieces_and_followed(database: Database, tmp_path: Path) -> None:
     path = tmp_path / "big.log"
-    epochs = 340_000
+    epochs = 40_000
     big_log(path, epochs)
     assert path.stat().st_size > 16 << 20
     (done,) = take(database, path).done
@@ -881,8 +898,8 @@ def test_a_log_too_large_to_hold_is_read_in_pieces_and_followed(database: Databa
         (epochs + 1, epochs, 1.0),
     ]
     assert database.rows(
-        "SELECT line, value FROM point WHERE step = 200000 AND metric_id = ?", (run.metrics[1].id,)
-    ) == [(200_001, round(200_000 / epochs, 6))]
+        "SELECT line, value FROM point WHERE step = 20000 AND metric_id = ?", (run.metrics[1].id,)
+    ) == [(40_001, 0.5)]
     assert_sound(database)
 
 
