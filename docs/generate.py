@@ -33,8 +33,8 @@ def cli() -> str:
     out = [
         NOTICE,
         "# Command line\n",
-        "Every command, as its `--help` prints it. Exit codes: 0 ok, 1 a check failed or some input was refused, 2 usage,",
-        "3 not found or ambiguous, 4 database, 130 interrupted. `EXPDB_DEBUG=1` shows the traceback of an error.\n",
+        "Every command, as its `--help` prints it. Exit codes: 0 ok, 1 a check failed or some input was refused,",
+        "2 usage, 3 not found or ambiguous, 4 database, 130 interrupted. `EXPDB_DEBUG=1` shows the traceback of an error.\n",
         "Environment: `EXPDB_DB` (database file), `EXPDB_NOW` (holds the clock, for reproducible pages), `NO_COLOR`.\n",
         EXPRESSIONS,
         f"## expdb\n\n```text\n{_help()}```\n",
@@ -114,7 +114,8 @@ def formats() -> str:
         NOTICE,
         "# File formats\n",
         "A file is recognised by its content, never by its name; `--as NAME` decides otherwise, and `expdb parse FILE`",
-        "shows what is understood. Text may be UTF-8 (with or without BOM), UTF-16 with BOM or GB 18030, with LF or CRLF.",
+        "shows what is understood. Text may be UTF-8 (with or without BOM), UTF-16 with BOM or GB 18030, with LF or",
+        "CRLF.",
         "A line of more than 1 MB is no log line.\n",
     ]
     for name, parser in plugins.all_parsers().items():

@@ -33,6 +33,11 @@ class Blame:
 
 def blame(database: Database, run: RunRecord, metric: MetricRecord, step: int | None = None) -> Blame:
     """Every value of the metric, or those of one step. Raises NotFoundError where there is none at that step."""
+    with database.view():
+        return _blame(database, run, metric, step)
+
+
+def _blame(database: Database, run: RunRecord, metric: MetricRecord, step: int | None) -> Blame:
     points = reader.points(database, metric.id, step)
     if not points:
         raise NotFoundError(
@@ -41,7 +46,13 @@ def blame(database: Database, run: RunRecord, metric: MetricRecord, step: int | 
         )
     quoted: dict[int, _Quoted] = {}
     remarks: dict[str, None] = {}
-    for source in reader.sources(database, run.id):
+    sources = reader.sources(database, run.id)
+    used = {p.source_no for p in points}
+    read_from = {source.id for source in sources if source.source_no in used}
+    for source in sources:
+        if source.id not in read_from:
+            # It gave other metrics, or other steps.
+            continue
         wanted = {p.line for p in points if p.source_no == source.source_no and p.line is not None}
         # A table that stands on the page twice: the second place is told, not quoted.
         quoted[source.source_no] = _quote(database, source, wanted or {source.line_first})

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -335,6 +336,51 @@ def test_kill_9_drill(tmp_path_factory: pytest.TempPathFactory) -> None:
             moments = [chance.uniform(0, 1) for _ in range(chance.randint(1, 6))]
             print(batch_points, [round(moment * drilled.seconds, 3) for moment in moments])
             strike(drilled, moments, batch_points)
+
+
+COMMANDS = (
+    *(
+        "ingest logs",
+        "ingest logs/000 --again",
+        "ingest logs/001 -e other --copy",
+        "ls",
+        "compare",
+        "db check",
+        "db info",
+    ),
+    *(
+        "show @1",
+        "blame @2 train/loss 1",
+        "edit @3 --note n -s k=1",
+        "edit @1 --metric f1=0.5",
+        "rm @2",
+        "rm @1 --purge",
+    ),
+    *("rm --purge", "restore", "sql 'SELECT count(*) FROM curve'"),
+)
+
+
+@pytest.mark.soak
+def test_everything_at_once_drill(tmp_path: Path) -> None:
+    print(f"EXPDB_TEST_SEED={SEED}")
+    chance = random.Random(SEED)
+    drilled = project(tmp_path, files=200, epochs=6, batch_points=None)
+    assert finish(drilled.start(batch_points=None))[0] == 0
+    running: list[tuple[str, subprocess.Popen[str]]] = []
+    until = time.monotonic() + 60
+    done = 0
+    while time.monotonic() < until or running:
+        while len(running) < 4 and time.monotonic() < until:
+            words = chance.choice(COMMANDS)
+            running.append((words, start(*shlex.split(words), cwd=tmp_path, batch_points=100)))
+        words, process = running.pop(0)
+        code, out, err = finish(process)
+        done += 1
+        # A run that another process has just taken away is not found; nothing else may go wrong.
+        assert code == 0 or (code == 3 and "run" in err), (words, code, out, err)
+        assert "Traceback" not in err
+    print(f"{done} commands")
+    assert_sound(drilled.database)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT is POSIX's")

@@ -15,28 +15,32 @@ from expdb import errors
 ROOT = Path(__file__).parent.parent
 
 
-def imported_by(*words: str) -> set[str]:
+def imported_by(folder: Path, *words: str) -> set[str]:
     """Modules that a command imports."""
     program = (
         f"import sys; sys.argv = ['expdb', *{list(words)!r}]\n"
         "from expdb import cli\ntry: cli.main()\nfinally: print(*sys.modules, file=sys.stderr)"
     )
     environment = {**os.environ, "EXPDB_DB": "nowhere.db"}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", env=environment, cwd=folder
+    )
     return set(done.stderr.splitlines()[-1].split())
 
 
 @pytest.mark.parametrize("words", [("--help",), ("ls",), ("compare",), ("ingest", "nowhere")])
-def test_no_command_pays_for_what_it_does_not_use(words: tuple[str, ...]) -> None:
+def test_no_command_pays_for_what_it_does_not_use(words: tuple[str, ...], tmp_path: Path) -> None:
     heavy = {"sqlmodel", "sqlalchemy", "pydantic", "pandas", "mlflow", "rich.table"}
     if words[0] == "ingest":
         # It makes the database here, and only then needs the schema's classes.
         heavy -= {"sqlmodel", "sqlalchemy", "pydantic"}
-    assert not imported_by(*words) & heavy
+    assert not imported_by(tmp_path, *words) & heavy
 
 
-def test_help_imports_neither_database_nor_readers() -> None:
-    assert not {name for name in imported_by("--help") if name.startswith(("expdb.store", "expdb.parsers", "sqlite3"))}
+def test_help_imports_neither_database_nor_readers(tmp_path: Path) -> None:
+    assert not {
+        name for name in imported_by(tmp_path, "--help") if name.startswith(("expdb.store", "expdb.parsers", "sqlite3"))
+    }
 
 
 def test_the_version_stands_in_one_place() -> None:

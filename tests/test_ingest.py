@@ -903,6 +903,18 @@ def test_a_log_too_large_to_hold_is_read_in_pieces_and_followed(database: Databa
     assert_sound(database)
 
 
+def test_a_page_too_large_to_hold_is_refused_and_stops_no_other(database: Database, write_log: WriteLog) -> None:
+    first, last = write_log("logs/a.log"), write_log("logs/z.log", salt=1)
+    with first.with_name("page.md").open("w", encoding="utf-8") as file:
+        file.write(PAGE + "\n")
+        for _ in range(17):
+            file.write(("words " * 20 + "\n") * (1 << 13) + "\n")
+    (error,) = refused(take(database, first.parent))
+    assert error.path.endswith("page.md") and "too large" in error.message
+    assert (list(runs_of(database)), last.is_file()) == (["a", "z"], True)
+    assert_sound(database)
+
+
 # Interrupted ----------------------------------------------------------------------------------------------------------
 
 

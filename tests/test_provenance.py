@@ -8,7 +8,7 @@ import pytest
 from conftest import WriteLog, log_lines
 from drills import expdb, only_run, take
 
-from expdb.errors import NotFoundError
+from expdb.errors import ExpdbError, NotFoundError
 from expdb.provenance import Blame, blame
 from expdb.store import editing, reader
 from expdb.store.database import Database
@@ -46,6 +46,13 @@ def test_a_value_of_a_log_names_its_file_line_and_text(database: Database, proje
     with pytest.raises(NotFoundError, match="no value at step 4") as refused:
         blamed(database, "train/loss", step=4)
     assert refused.value.hint == "its steps go from 0 to 3"
+
+
+def test_a_step_beyond_all_numbers_is_refused_in_words(database: Database, project: Path, write_log: WriteLog) -> None:
+    take(database, write_log())
+    for step in (10**30, -(10**30), 2**63):
+        with pytest.raises(ExpdbError):
+            blamed(database, "train/loss", step)
 
 
 def test_step_0_is_a_step(database: Database, project: Path, write_log: WriteLog) -> None:
@@ -172,7 +179,7 @@ def test_a_value_that_was_typed_in_has_no_line(database: Database, project: Path
         editing.edit(database, run.id, editing.Changes(values={"f1": value}), 1)
         found = blamed(database, "f1")
         assert [(o.value, o.path, o.line) for o in found.origins] == [(float(value), "(typed in by hand)", None)]
-        assert "the value was corrected by hand after it was read" not in found.remarks
+        assert found.remarks == ()
 
 
 def test_a_value_that_was_corrected_says_so_beside_its_line(database: Database, project: Path) -> None:

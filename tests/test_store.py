@@ -530,6 +530,17 @@ def test_a_list_of_runs_is_of_one_moment(database: Database, write_log: WriteLog
         assert [len(run.metrics) for run in reader.runs(looking)] == [4, 4, 4]
 
 
+def test_a_run_that_was_purged_meanwhile_is_not_found(database: Database, write_log: WriteLog) -> None:
+    take(database, write_log())
+    run = only_run(database)
+    editing.purge(database, [run.id])
+    with pytest.raises(NotFoundError, match="purged"):
+        reader.run(database, run.id)
+    with pytest.raises(NotFoundError, match="purged"):
+        editing.edit(database, run.id, editing.Changes(note="n"), 1)
+    assert not inside(database)
+
+
 def test_a_view_ends_with_its_block_also_after_an_error(database: Database) -> None:
     with pytest.raises(DatabaseError, match="no such table"), database.view():
         database.rows("SELECT 1 FROM nowhere")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from expdb.parsers import CERTAIN, Options
-from expdb.parsers.lines import LineReader, is_log_line, template_of
+from expdb.parsers.lines import LineReader, epoch_of, is_log_line, template_of
 from expdb.parsers.reading import Reading, Sample
 from expdb.records import Event
 
@@ -30,7 +30,10 @@ def recognise(sample: Sample) -> float:
         pattern = re.compile(template.pattern)
         if sum(pattern.fullmatch(line) is not None for line in lines) * 2 > len(lines):
             return CERTAIN if _all_alike(sample.text) else _SURE
-    return _SURE / 2 if template or any(map(is_log_line, sample.text.split("\n"))) else 0.0
+    found = [line for line in sample.text.split("\n") if is_log_line(line)]
+    # "error 3, time 12 ms" once in a text is a message.
+    alone = len(found) == 1 and epoch_of(found[0]) is None and len(head) > 1
+    return _SURE / 2 if found and not alone else 0.0
 
 
 def _all_alike(text: str) -> bool:

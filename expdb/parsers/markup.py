@@ -285,7 +285,9 @@ class _Scanner:
                 break
             epoch = epoch_of(self.lines[after]) if epoch_of(self.lines[after]) is not None else epoch
             end = after + 1
-        self.out.blocks.append(LogBlock(start + 1, self.lines[start:end], self._place(), fenced=False))
+        # One line of known quantities amid prose is a sentence.
+        if end > start + 1 or epoch_of(self.lines[start]) is not None:
+            self.out.blocks.append(LogBlock(start + 1, self.lines[start:end], self._place(), fenced=False))
         self.at = end
 
     def _goes_on_at(self, end: int, epoch: int | None) -> int | None:

@@ -25,7 +25,7 @@ def recognise(sample: Sample) -> float:
     """1 for a page with results on it, little for one whose tables hold numbers that may be results, 0 for
     everything else: prose without results is no source."""
     text = sample.text
-    if not text.startswith(("---", "#")) and not any(sign in text for sign in _SIGNS):
+    if not sample.fits or (not text.startswith(("---", "#")) and not any(sign in text for sign in _SIGNS)):
         return 0.0
     page = scan(text)
     if not page.blocks or not _is_page(page):

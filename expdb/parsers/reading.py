@@ -58,11 +58,12 @@ class EmptyError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The first lines of a file. whole: they are all of it."""
+    """The first lines of a file. whole: they are all of it; fits: the file is small enough to be read as a page."""
 
     text: str
     whole: bool
     name: str
+    fits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ class Reading:
         """The first lines, up to 64 KB."""
         whole = self.size_bytes <= SAMPLE_BYTES
         head = self._head if whole else self._head[: self._cut(self._head) or SAMPLE_BYTES]
-        return Sample(self._decode(head), whole, Path(self.path).name)
+        return Sample(self._decode(head), whole, Path(self.path).name, self._raw is not None)
 
     @cached_property
     def text(self) -> str:

@@ -75,6 +75,8 @@ class Database:
             raise _translated(error, self.path) from error
         except UnicodeEncodeError as error:
             raise _no_text(error) from error
+        except OverflowError as error:
+            raise UsageError("a number is asked for that is larger than any stored here") from error
 
     @contextmanager
     def view(self) -> Iterator[None]:

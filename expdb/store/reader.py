@@ -158,13 +158,20 @@ def find_run(database: Database, text: str, *, removed: bool | None = False) -> 
 
 
 def run(database: Database, run_id: int) -> RunRecord:
-    """One run, removed or not, with everything but its points."""
-    row = database.rows(
+    """One run, removed or not, with everything but its points. Raises NotFoundError where it was purged meanwhile."""
+    with database.view():
+        return _run(database, run_id)
+
+
+def _run(database: Database, run_id: int) -> RunRecord:
+    rows = database.rows(
         "SELECT r.id, r.uid, r.name, e.name, r.origin, r.status, r.seed, r.note, r.started_ms, r.ended_ms"
         " FROM run r JOIN experiment e ON e.id = r.experiment_id WHERE r.id = ?",
         (run_id,),
-    )[0]
-    record = RunRecord(*row)
+    )
+    if not rows:
+        raise NotFoundError("the run is gone: another process has purged it", hint="expdb ls lists the runs")
+    record = RunRecord(*rows[0])
     for table, words in (("param", record.params), ("tag", record.tags)):
         # In the order they were written, as `runs` gives them.
         found = database.rows(f"SELECT key, value FROM {table} WHERE run_id = ? ORDER BY rowid", (run_id,))
