@@ -34,7 +34,7 @@ def cli() -> str:
         NOTICE,
         "# Command line\n",
         "Every command, as its `--help` prints it. Exit codes: 0 ok, 1 a check failed or some input was refused,",
-        "2 usage, 3 not found or ambiguous, 4 database, 130 interrupted. `EXPDB_DEBUG=1` shows the traceback of an error.\n",
+        "2 usage, 3 not found or ambiguous, 4 database, 130 interrupted. `EXPDB_DEBUG=1` shows an error's traceback.\n",
         "Environment: `EXPDB_DB` (database file), `EXPDB_NOW` (holds the clock, for reproducible pages), `NO_COLOR`.\n",
         EXPRESSIONS,
         f"## expdb\n\n```text\n{_help()}```\n",
