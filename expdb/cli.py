@@ -428,9 +428,8 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except ExpdbError as error:
         code = _refuse(error)
-    except typer.Abort:
-        code = INTERRUPTED
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
+        # Typer makes the one of the other.
         print("interrupted; what was stored stays stored, the same command goes on from there", file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError:

@@ -45,6 +45,10 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     folder.chmod(0o755)
+    for at, folders, _ in os.walk(folder):
+        # What a test closed must open again before it can be deleted.
+        for name in folders:
+            Path(at, name).chmod(0o755)
     shutil.rmtree(folder)
 
 

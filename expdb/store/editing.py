@@ -158,6 +158,11 @@ def purge(database: Database, run_ids: list[int]) -> int:
     points = 0
     with database.transaction() as connection:
         for run_id in run_ids:
+            connection.execute(
+                "INSERT OR IGNORE INTO purged_run (source_id, line_first)"
+                " SELECT source_id, line_first FROM run_source WHERE run_id = ?",
+                (run_id,),
+            )
             for (metric_id,) in connection.execute("SELECT id FROM metric WHERE run_id = ?", (run_id,)).fetchall():
                 points += connection.execute(sql.DELETE_POINTS, (metric_id,)).rowcount
             for table in ("metric", "param", "tag", "run_source", "edit", "artifact", "provenance", "run_dataset"):
@@ -169,7 +174,7 @@ def purge(database: Database, run_ids: list[int]) -> int:
         used = " UNION ".join(
             f"SELECT source_id FROM {table} WHERE source_id IS NOT NULL" for table in ("run_source", "claim", "finding")
         )
-        for table, key in (("source_place", "source_id"), ("source", "id")):
+        for table, key in (("source_place", "source_id"), ("purged_run", "source_id"), ("source", "id")):
             connection.execute(f"DELETE FROM {table} WHERE {key} NOT IN ({used})")
     return points
 

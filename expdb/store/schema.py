@@ -196,6 +196,15 @@ class RunSource(SQLModel, table=True):
     line_last: int = Field(sa_type=BigInteger)
 
 
+class PurgedRun(SQLModel, table=True):
+    """Where a run began that was deleted for good: its source, when it grows, does not bring it back."""
+
+    __tablename__ = "purged_run"
+
+    source_id: int = Field(primary_key=True, foreign_key="source.id", ondelete="CASCADE")
+    line_first: int = Field(primary_key=True, sa_type=BigInteger)
+
+
 class Edit(SQLModel, table=True):
     """The journal of corrections by hand. field: name, note, param, tag, unit, metric; old NULL: there was nothing."""
 

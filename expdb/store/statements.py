@@ -3,7 +3,7 @@
 A test prepares every one of them against the schema that store.schema declares.
 """
 
-from functools import cache
+from functools import lru_cache
 
 # Rows of one bulk statement; a batch is cut into the largest that fit, so few statements are ever compiled.
 POINT_ROWS = (256, 64, 16, 4, 1)
@@ -37,8 +37,12 @@ METRICS_OF_RUN = (
 )
 NEXT_SOURCE = "SELECT coalesce(max(id), 0) + 1 FROM source"
 PUT_SOURCE = (
-    "INSERT OR REPLACE INTO source (id, sha256, tail_sha256, size_bytes, line_count, format, parser_version, encoding,"
-    " unparsed, ingested_ms, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO source (id, sha256, tail_sha256, size_bytes, line_count, format, parser_version, encoding, unparsed,"
+    " ingested_ms, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+    " sha256 = excluded.sha256, tail_sha256 = excluded.tail_sha256, size_bytes = excluded.size_bytes,"
+    " line_count = excluded.line_count, format = excluded.format, parser_version = excluded.parser_version,"
+    " encoding = excluded.encoding, unparsed = excluded.unparsed, ingested_ms = excluded.ingested_ms,"
+    " content = excluded.content"
 )
 SOURCE_BY_DIGEST = (
     "SELECT id, sha256, size_bytes, line_count, format FROM source WHERE sha256 = ? AND tail_sha256 IS ?"
@@ -73,22 +77,22 @@ RUNS = (
 PARAMS = (
     "SELECT p.run_id, p.key, p.value FROM param p JOIN run r ON r.id = p.run_id"
     " JOIN experiment e ON e.id = r.experiment_id"
-    " WHERE r.deleted_ms IS NULL AND (?1 IS NULL OR e.name = ?1) ORDER BY p.run_id, p.rowid"
+    " WHERE r.deleted_ms IS NULL AND e.deleted_ms IS NULL AND (?1 IS NULL OR e.name = ?1) ORDER BY p.run_id, p.rowid"
 )
 TAGS = (
     "SELECT t.run_id, t.key, t.value FROM tag t JOIN run r ON r.id = t.run_id"
     " JOIN experiment e ON e.id = r.experiment_id"
-    " WHERE r.deleted_ms IS NULL AND (?1 IS NULL OR e.name = ?1) ORDER BY t.run_id, t.rowid"
+    " WHERE r.deleted_ms IS NULL AND e.deleted_ms IS NULL AND (?1 IS NULL OR e.name = ?1) ORDER BY t.run_id, t.rowid"
 )
 SUMMARIES = (
     "SELECT m.run_id, m.id, m.key, m.name, m.label, m.kind, m.rule, m.unit, m.decimals, m.step_unit, m.count,"
     " m.nonfinite, m.first_step, m.first_value, m.last_step, m.last_value, m.min_step, m.min_value, m.max_step,"
     " m.max_value FROM metric m JOIN run r ON r.id = m.run_id JOIN experiment e ON e.id = r.experiment_id"
-    " WHERE r.deleted_ms IS NULL AND (?1 IS NULL OR e.name = ?1) ORDER BY m.run_id, m.id"
+    " WHERE r.deleted_ms IS NULL AND e.deleted_ms IS NULL AND (?1 IS NULL OR e.name = ?1) ORDER BY m.run_id, m.id"
 )
 
 
-@cache
+@lru_cache(maxsize=128)
 def insert_points(rows: int, curves: int, *, timed: bool) -> str:
     """Insert consecutive points of curves that share steps and lines.
 

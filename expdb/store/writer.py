@@ -289,7 +289,8 @@ class _Intake:
         # Lines whose points are in already.
         self.taken = standing.line_count if standing.kind == "grown" and not again else 0
         self.known = self._known_runs() if self.keeps else {}
-        # Runs that were purged, and of which more may follow.
+        self.purged = self._purged_lines() if self.keeps else frozenset()
+        # Purged runs of which more may follow.
         self.gone: dict[int, RunStart] = {}
 
     def take(self, event: Event) -> None:
@@ -357,7 +358,8 @@ class _Intake:
             return self.standing.source_id
         # The other places still hold the shorter file: its row stays, so that they are known.
         own = self.writer.source_id()
-        self.at.execute("UPDATE run_source SET source_id = ? WHERE source_id = ?", (own, self.standing.source_id))
+        for table in ("run_source", "purged_run"):
+            self.at.execute(f"UPDATE {table} SET source_id = ? WHERE source_id = ?", (own, self.standing.source_id))
         self.at.execute(
             "DELETE FROM source_place WHERE source_id = ? AND path = ?", (self.standing.source_id, self.head.place)
         )
@@ -388,6 +390,14 @@ class _Intake:
                 out[line] = _KnownRun(run_id, name, source_no, _without_number(first_name))
         return out
 
+    def _purged_lines(self) -> frozenset[int]:
+        """Where runs began that were deleted for good; they come back only when the person reads again."""
+        if self.again:
+            self.at.execute("DELETE FROM purged_run WHERE source_id = ?", (self.source_id,))
+            return frozenset()
+        rows = self.at.execute("SELECT line_first FROM purged_run WHERE source_id = ?", (self.source_id,))
+        return frozenset(line for (line,) in rows)
+
     def _match(self, event: RunStart) -> _KnownRun | None:
         """The run that was read from here before, taken off the list of those still to be met."""
         if self.standing.kind != "changed":
@@ -409,12 +419,12 @@ class _Intake:
         known = self._match(event)
         if known:
             self._hold(event.index, self._reopen(event, known))
-        elif event.line <= self.taken and not self.again:
+        elif event.line in self.purged:
             self.gone[event.index] = event
         else:
             self._make_run(event)
 
-    def _make_run(self, event: RunStart) -> None:
+    def _make_run(self, event: RunStart, taken: int = 0) -> None:
         if self.experiment_id is None:
             name = self.head.experiment or self.title or self.head.default_experiment
             self.experiment_id = self.writer.experiment_id(name)
@@ -424,7 +434,7 @@ class _Intake:
         made = self.at.execute(sql.INSERT_RUN, (uuid4().hex, self.experiment_id, name, origin, "finished", None, None))
         run_id = int(made.lastrowid or 0)
         self._put_words(run_id, {**event.params, **head.params}, {**event.tags, **head.tags}, event.reason)
-        self._hold(event.index, _OpenRun(run_id, name, 1, event.line, event.line, taken=self.taken))
+        self._hold(event.index, _OpenRun(run_id, name, 1, event.line, event.line, taken=taken))
         self.out.runs += 1
 
     def _hold(self, index: int, run: _OpenRun) -> None:
@@ -446,8 +456,9 @@ class _Intake:
         if self.again:
             self._empty(run)
             kept = {f"{f}:{k}" for f, k in self.at.execute("SELECT field, key FROM edit WHERE run_id = ?", (run_id,))}
-            params = {k: v for k, v in event.params.items() if f"param:{k}" not in kept}
-            tags = {k: v for k, v in event.tags.items() if f"tag:{k}" not in kept}
+            params, tags = {**event.params, **self.head.params}, {**event.tags, **self.head.tags}
+            params = {k: v for k, v in params.items() if f"param:{k}" not in kept}
+            tags = {k: v for k, v in tags.items() if f"tag:{k}" not in kept}
             self._put_words(run_id, params, tags, event.reason)
             return run
         run.metrics = self.writer.open_metrics(run_id)
@@ -512,7 +523,7 @@ class _Intake:
         if event.index in self.gone:
             if event.line_last <= self.taken:
                 return
-            self._make_run(self.gone.pop(event.index))
+            self._make_run(self.gone.pop(event.index), taken=self.taken)
         run = self.open[event.index]
         if run.closed:
             self._open_again(run)
