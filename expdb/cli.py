@@ -429,8 +429,6 @@ def main() -> NoReturn:
     except ExpdbError as error:
         code = _refuse(error)
     except (KeyboardInterrupt, typer.Abort):
-        # Typer makes the one of the other.
-        print("interrupted; what was stored stays stored, the same command goes on from there", file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe went away (head, less): nobody is left to tell.
@@ -442,6 +440,9 @@ def main() -> NoReturn:
             raise
         error.show()
         code = error.exit_code
+    # Within a command, typer has made this code of the exception.
+    if code == INTERRUPTED:
+        print("interrupted; what was stored stays stored, the same command goes on from there", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 
