@@ -99,8 +99,8 @@ def curve(database: Database, run: RunRecord, metric: str) -> list[tuple[int | N
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment, without what a person may have set for expdb."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("EXPDB_", "COV_"))}
+    """This process's environment, without what a person set for expdb and what coverage would have it do."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("EXPDB_", "COV"))}
     return {**kept, "PYTHONUTF8": "1", **more}
 
 
@@ -115,8 +115,13 @@ def start(*words: str | Path, cwd: Path, batch_points: int | None = None) -> sub
     """Start the command. batch_points: commit that often, so that few files make many transactions."""
     program = ["-m", "expdb"]
     if batch_points is not None:
-        script = f"import expdb.ingest as i; i.BATCH_POINTS = min({batch_points}, i.BATCH_POINTS)"
-        program = ["-c", f"{script}; from expdb.cli import main; main()"]
+        # Ctrl-C during these imports would be met by no command.
+        script = (
+            "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+            f"import expdb.ingest as i; i.BATCH_POINTS = min({batch_points}, i.BATCH_POINTS)\n"
+            "from expdb.cli import main; signal.signal(signal.SIGINT, signal.default_int_handler); main()"
+        )
+        program = ["-c", script]
     command = [sys.executable, *program, *map(str, words)]
     return subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment()
