@@ -115,7 +115,7 @@ UNIT_WORDS: dict[str, Unit] = {
 
 # A Chinese label has no spaces: its words are cut at the split's name, which comes first.
 _CJK_SPLIT = re.compile(f"({'|'.join(sorted((a for a in _SPLIT_OF if not a.isascii()), key=len, reverse=True))})的?")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])")
+_CAMEL = re.compile(r"(?<=[a-z0-9]{2})(?=[A-Z][a-z])")
 _WORD = re.compile(r"[^\W_]+(?:@[\d.]+)?")
 
 

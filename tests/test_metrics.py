@@ -185,3 +185,8 @@ def test_the_unit_of_a_column(units: list[Unit | None], shared: Unit | None) -> 
 def test_every_unit_word_is_a_unit() -> None:
     assert set(metrics.UNIT_WORDS.values()) <= set(UNITS)
     assert all(word == word.lower() for word in metrics.UNIT_WORDS)
+
+
+@pytest.mark.parametrize(("label", "name"), [("mIoU", "test/miou"), ("trainLoss", "train/loss"), ("mAP", "test/map")])
+def test_capitals_inside_a_label_part_words_but_not_abbreviations(label: str, name: str) -> None:
+    assert metrics.canonical(label, "reported") == name
