@@ -196,7 +196,7 @@ class Ingest:
 
     def _read(self, item: Item) -> None:
         reading = _open(item)
-        parser = self.forced or parsers.recognise(reading.sample, self.known)
+        parser = self.forced or parsers.reader_of(reading, self.known)
         if parser is None:
             if _one_long_line(reading):
                 raise InputError("its first line is longer than 1 MB; that is no log", path=item.shown)

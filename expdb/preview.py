@@ -64,7 +64,7 @@ def preview(
     Raises UsageError for an unknown format, InputError where it cannot be read.
     """
     known = plugins.all_parsers()
-    parser = parsers.named(as_format, known) if as_format else parsers.recognise(reading.sample, known)
+    parser = parsers.named(as_format, known) if as_format else parsers.reader_of(reading, known)
     lines = reading.digest.line_count + (reading.digest.tail_sha256 is not None)
     out = Preview(reading.path, parser.NAME if parser else None, lines, reading.encoding)
     if parser is None:

@@ -375,6 +375,14 @@ def test_a_page_with_a_changed_line_is_a_new_source_unless_read_again(database: 
     assert_sound(database)
 
 
+def test_a_log_behind_a_long_prologue_is_found(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("Loading one more shard of the data\n" * 5000 + "epoch 1, loss 0.5\nepoch 2, loss 0.4\n")
+    (done,) = take(database, path).done
+    assert (done.format, done.written.points, done.written.unparsed) == ("legacy", 2, 5000)
+    assert database.rows("SELECT line FROM point ORDER BY line") == [(5001,), (5002,)]
+
+
 # Again ----------------------------------------------------------------------------------------------------------------
 
 

@@ -71,6 +71,15 @@ def recognise(sample: Sample, parsers: Parsers) -> Parser | None:
     return best
 
 
+def reader_of(reading: Reading, parsers: Parsers) -> Parser | None:
+    """The reader that knows the source by its first lines or, where these say nothing, by all of a small one."""
+    found = recognise(reading.sample, parsers)
+    if found is None and reading.is_small and not reading.sample.whole:
+        # A configuration or a prologue of more than the sample.
+        found = recognise(Sample(reading.text, whole=True, name=reading.sample.name), parsers)
+    return found
+
+
 def read(parser: Parser, reading: Reading, options: Options) -> Iterator[Event]:
     """The events of a source. A reader that breaks down is an InputError: one file is refused, the others are read."""
     try:
