@@ -50,6 +50,8 @@ soak: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.startup --write
+	$(BIN)/python -m benchmarks.ingest --mlflow-files 1000 --write
+	$(BIN)/python -m benchmarks.ingest --files 10000 --no-mlflow --write
 	$(BIN)/python -m benchmarks.ingest --memory --write
 
 docs: $(VENV)/.dev

@@ -25,4 +25,4 @@ say expdb blame resnet18 test/accuracy 30
     printf '\n## Fusing the residual branch\n\n'
     "$expdb" compare -e 'Fusing the residual branch' --columns '配置, accuracy' --sort accuracy --format md
 } >runs/demo/report.md
-printf '\nThe report is runs/demo/report.md\n'
+printf '\nThe report is runs/demo/report.md. Next:\n  export EXPDB_DB=%s\n  %s show resnet18\n' "$EXPDB_DB" "$expdb"

@@ -222,6 +222,7 @@ def blame(
 def edit(
     run: Run,
     name: Annotated[Optional[str], typer.Option("--name", help="A new name.")] = None,
+    experiment: Experiment = None,
     note: Annotated[Optional[str], typer.Option("--note", help="A note; '' takes it away.")] = None,
     params: Params = None,
     tags: Tags = None,
@@ -236,7 +237,13 @@ def edit(
     from expdb.store import editing, reader
 
     changes = editing.Changes(
-        name, note, _pairs(params, "-s"), _pairs(tags, "-t"), _pairs(unit, "--unit"), _pairs(metric, "--metric")
+        name,
+        experiment,
+        note,
+        _pairs(params, "-s"),
+        _pairs(tags, "-t"),
+        _pairs(unit, "--unit"),
+        _pairs(metric, "--metric"),
     )
     if changes == editing.Changes():
         raise UsageError("nothing to correct", hint="--name, --note, -s, -t, --unit or --metric")
@@ -405,7 +412,10 @@ def _show(table: "Table", format_name: str | None, output: Path | None) -> None:
         else:
             sys.stdout.write(reports.render(table, _FORMATS[format_name or "table"]))
         return
-    chosen = _FORMATS[format_name] if format_name else reports.format_of(output) or "plain"
+    chosen = _FORMATS[format_name] if format_name else reports.format_of(output)
+    if chosen is None and output.suffix:
+        raise UsageError(f"no format goes with {output.suffix!r}", hint="-o FILE.md, .csv, .json or .txt; or --format")
+    chosen = chosen or "plain"
     text = reports.render(table, chosen)
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     try:

@@ -54,8 +54,8 @@ _EXPLAINED = {
     "last": "last: the value at the greatest step",
     "min": "min: the least value of the curve",
     "max": "max: the greatest value of the curve",
-    "at": "at: the value at that step, the last where there are several",
-    "tail": "tail: the mean of the last values, by step",
+    "at": "at: the value at step {n}, the last where there are several",
+    "tail": "tail: the mean of the last {n} values, by step",
 }
 
 
@@ -119,8 +119,8 @@ def default_columns(records: Sequence[RunRecord]) -> tuple[ColumnExpr, ...]:
     labels: dict[str, set[str]] = {}
     for record in records:
         for metric in record.metrics:
-            kinds.setdefault(metric.name, set()).add(metric.kind)
-            labels.setdefault(metric.name, set()).add(metric.label)
+            kinds.setdefault(metric.key, set()).add(metric.kind)
+            labels.setdefault(metric.key, set()).add(metric.label)
     taken = Counter(next(iter(found)) for found in labels.values() if len(found) == 1)
     for name, kind in kinds.items():
         if name.rsplit("/", 1)[-1] in _NO_RESULTS:
@@ -187,6 +187,7 @@ class _Evaluation:
     def _unknown(self, name: str, kind: str, names: set[str]) -> NotFoundError:
         close = get_close_matches(name, names, 3, 0.5)
         hint = f"did you mean {' or '.join(close)}?" if close else "expdb show RUN lists what a run has"
+        hint += f"; if it is text, quote it: '{name}'"
         return NotFoundError(f"none of the runs has a {kind} called {name!r}", hint=hint)
 
     def _source_of(self, name: str) -> Callable[[RunRecord], _Value] | None:
@@ -268,7 +269,9 @@ class _Evaluation:
         of = self.operand(column.operand)
         values = [of(record) for record in self.records]
         numbers = [value for value in values if isinstance(value.value, (int, float))]
-        unit = metrics.common_unit(value.unit for value in numbers)
+        units = {value.unit for value in numbers}
+        # Beside a number that has no unit, none can be said of the column.
+        unit = None if None in units else metrics.common_unit(units)
         cells = [_cell(value, unit) for value in values]
         numeric = bool(numbers) and all(isinstance(v.value, (int, float, type(None))) for v in values)
         return Column(column.title or str(column.operand), str(column.operand), numeric, unit), cells
@@ -276,8 +279,7 @@ class _Evaluation:
     def sorted(self, records: list[RunRecord], operand: Operand, *, descending: bool) -> list[RunRecord]:
         """Best first for metrics, else ascending; what has no value, or is not a number, comes last."""
         of = self.operand(operand)
-        name = operand.metric if isinstance(operand, Selection) else operand.text if isinstance(operand, Name) else ""
-        if name in self._metrics and metrics.better(name) == "max":
+        if self._best_is_greatest(operand):
             descending = not descending
         having = [(value, record) for record in records if _is_there(value := of(record))]
         missing = [record for record in records if not _is_there(of(record))]
@@ -289,6 +291,35 @@ class _Evaluation:
 
         having.sort(key=key, reverse=descending)
         return [record for _, record in having] + missing
+
+    def _best_is_greatest(self, operand: Operand) -> bool:
+        """Whether the best of an operand stands at its greatest end; a metric nobody knows has to be asked about."""
+        if isinstance(operand, Name) and self._is_metric(operand.text):
+            operand = Selection("last", operand.text.removeprefix("metrics."), None)
+        if not isinstance(operand, Selection):
+            return False
+        if operand.function in ("min", "max"):
+            return operand.function == "max"
+        found = metrics.better(operand.metric)
+        if found is None and (metric := next(filter(None, (r.metric(operand.metric) for r in self.records)), None)):
+            found = metrics.better(metric.name) or metrics.better(metric.label)
+        if found is None:
+            raise ExpressionError(
+                f"is more of {operand.metric!r} better, or less?",
+                text=str(operand),
+                position=0,
+                hint=f"--sort 'max({operand.metric})' or --sort 'min({operand.metric})'",
+            )
+        return found == "max"
+
+    def _is_metric(self, name: str) -> bool:
+        """Whether a bare name is looked up as a metric."""
+        return (
+            name.removeprefix("metrics.") in self._metrics
+            and name not in _FIELDS
+            and not {name, *_PARAM_ALIASES.get(name, ())} & self._params
+            and name not in self._tags
+        )
 
     def condition(self, condition: Condition) -> Callable[[RunRecord], bool]:
         """A function that says whether a run fits."""
@@ -424,7 +455,7 @@ def _rules(columns: Sequence[ColumnExpr], records: Sequence[RunRecord], evaluati
             way = {"max": "greatest", "min": "least"}[direction(found[0], operand)]
             used[f"best: the {way} {operand.metric} of all steps, chosen by looking at that very number"] = None
         else:
-            used[_EXPLAINED[operand.function]] = None
+            used[_EXPLAINED[operand.function].format(n=operand.argument)] = None
     yield from used
     for name in chosen:
         for record in records:

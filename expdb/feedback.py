@@ -48,7 +48,8 @@ def ingested(outcome: Outcome, path: object, request: Request) -> None:
         if done.written.kind == "changed" and not request.again:
             _tell(
                 f"{done.path}: changed since it was ingested, not only grown: read as a new source",
-                "the earlier runs are kept; with --again they would have been updated instead",
+                "its earlier runs are kept beside the new ones; --again updates runs in place instead"
+                " (expdb rm hides those you do not want)",
             )
     formats: dict[str, list[int]] = {}
     for done in outcome.done:
@@ -65,8 +66,11 @@ def ingested(outcome: Outcome, path: object, request: Request) -> None:
     same = [done for done in outcome.done if done.format and done.written.kind == "same" and not done.written.reads]
     if same:
         print(f"known already: {_count(len(same), 'file')}, 0 new runs")
-        if request.params or request.tags:
-            _tell("-s and -t were not applied to runs that are known already", "expdb edit RUN -s key=value")
+        if request.params or request.tags or request.experiment or request.metric_columns:
+            _tell(
+                "-e, -s, -t and --metric-columns change nothing of runs that are known already",
+                "expdb edit RUN -e EXPERIMENT -s key=value; expdb ingest --again reads the file anew",
+            )
     unknown = [done.path for done in outcome.done if done.format is None]
     if unknown:
         print(f"no log: {_count(len(unknown), 'file')}, 0 runs ({_names(unknown)})")
@@ -85,6 +89,8 @@ def ingested(outcome: Outcome, path: object, request: Request) -> None:
 def _show_unparsed(outcome: Outcome) -> None:
     first = next((done for done in outcome.done if done.written.unparsed), None)
     if first:
+        if any(text.startswith("a table of numbers: ") for _, text in first.written.examples):
+            _tell("a table's columns are results where --metric-columns names their headers", None)
         line, text = (first.written.examples or ((0, "a line of more than 1 MB"),))[0]
         _tell(f"not understood, for example {first.path}:{line}: {cut(visible(text), 100)}", None)
         _tell(f"expdb parse {visible(first.path)} shows more", None)
@@ -95,8 +101,10 @@ def _count(n: int, noun: str) -> str:
 
 
 def _names(names: Sequence[str]) -> str:
-    more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return visible(", ".join(names[:_NAMED]) + more)
+    # Into a pipe everything goes; a person gets the first few.
+    shown = names[:_NAMED] if sys.stdout.isatty() else names
+    more = f", and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return visible(", ".join(shown) + more)
 
 
 def _tell(message: str, hint: str | None) -> None:

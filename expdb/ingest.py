@@ -173,6 +173,7 @@ class Ingest:
         self.options = parsers.Options(request.metric_columns)
         self.known = plugins.all_parsers()
         self.forced = parsers.named(request.as_format, self.known) if request.as_format else None
+        self._dry: set[tuple[str, str | None]] = set()
         self._batch: list[_Prepared] = []
         self._points = self._bytes = 0
 
@@ -218,11 +219,15 @@ class Ingest:
         small = reading.is_small or self.request.dry_run
         events = tuple(parsers.read(parser, reading, self.options)) if reading.is_small else None
         if self.request.dry_run:
-            self.out.done.append(
-                Done(item.shown, parser.NAME, _tally(standing, events or parsers.read(parser, reading, self.options)))
-            )
+            found = _tally(standing, events or parsers.read(parser, reading, self.options))
+            # The same bytes twice in one ingest give their runs once.
+            content = (head.digest.sha256, head.digest.tail_sha256)
+            if content in self._dry and not self.request.copy:
+                found = Written("same")
+            self._dry.add(content)
+            self.out.done.append(Done(item.shown, parser.NAME if found.reads or found.kind == "same" else None, found))
         elif small and not any(isinstance(event, RunStart) for event in events or ()):
-            self.out.done.append(Done(item.shown, None, Written("new")))
+            self.out.done.append(Done(item.shown, None, _tally(Standing("new"), events or ())))
         else:
             self._put(_Prepared(item, reading, parser, head, events))
 

@@ -414,7 +414,7 @@ def test_again_keeps_what_a_person_did_and_says_what_changed(database: Database,
     assert by_key["test/accuracy"] == ("fraction", 84.55, 2)
     changed = reader.run(database, other.id)
     assert changed.metrics[0].last_value == 88
-    assert any(other.name in line and "1 of the first 1 differ" in line for line in done.written.changes)
+    assert any(other.name in line and "87.62 → 88.0" in line for line in done.written.changes)
     assert not any("first: test/accuracy" in line for line in done.written.changes), "what did not change is not told"
     assert_sound(database)
 

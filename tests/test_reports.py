@@ -564,4 +564,4 @@ def test_no_number_is_cut_at_any_width(on_terminal: Show, columns: int) -> None:
     )
     shown = on_terminal(table, columns, NO_COLOR="1")
     assert all(shown.count(number) == 2 for number in numbers)
-    assert shown == render(table, "plain") if columns < 54 else max(map(len, shown.splitlines())) <= columns
+    assert shown == render(table, "plain") if columns < 45 else max(map(len, shown.splitlines())) <= columns

@@ -83,10 +83,10 @@ def test_a_cell_without_a_number_gives_neither_value_nor_param(cell: str) -> Non
     assert second.start.params == {"m": "b"}
 
 
-def test_one_bad_cell_is_a_param_and_the_column_stays_a_metric() -> None:
+def test_one_bad_cell_is_told_and_hides_no_number_of_its_column() -> None:
     runs = rows_of("m | acc", "a | 0.5", "b | diverged", "c | 0.7")
     assert values(runs) == [{"acc": 0.5}, {}, {"acc": 0.7}]
-    assert runs[1].start.params == {"m": "b", "acc": "diverged"}
+    assert (runs[1].start.params, runs[1].start.tags["page.cell.acc"]) == ({"m": "b"}, "diverged")
 
 
 def test_a_column_that_is_mostly_words_is_a_param() -> None:
@@ -116,11 +116,18 @@ def test_odd_numbers_are_taken_as_printed(cell: str) -> None:
     assert run.curves["loss"].decimals == (None if "e" in cell else 0)
 
 
-@pytest.mark.parametrize("cell", ["1,234", "~84", "84 (best)", "v2", "84.1.2", "84 85", "八"])
+@pytest.mark.parametrize("cell", ["1,234", "84 (best)", "v2", "84.1.2", "84 85", "八"])
 def test_what_is_not_all_a_number_is_none(cell: str) -> None:
     second = rows_of("m | loss", "a | 1", f"b | {cell}")[1]
     assert second.curves == {}
-    assert second.start.params["loss"] == cell
+    assert second.start.tags["page.cell.loss"] == cell
+
+
+@pytest.mark.parametrize("cell", ["~84.10", "84.10*", "84.10†", "$84.10$", "84.10 (±0.2)", "84.10 (+1.2)", "**84.10**"])
+def test_a_number_with_a_footnote_or_a_doubt_is_a_number(cell: str) -> None:
+    (run,) = rows_of("m | acc", f"a | {cell}")
+    assert (values([run]), run.curves["acc"].decimals) == ([{"acc": 84.1}], 2)
+    assert run.start.tags["page.cell.acc"] == cell
 
 
 # Columns
@@ -240,9 +247,10 @@ def test_a_table_of_unknown_numbers_may_yet_hold_results() -> None:
         ("`a * b * c`", "a * b * c"),
         ("a * b * c", "a * b * c"),
         ("`__init__`", "__init__"),
-        ("**`x`** and `y`", "x and y"),
+        ("**`x`** and `y`", "**x** and y"),
+        ("3*3*64", "3*3*64"),
         ("**`x` y**", "x y"),
-        ("*a*", "a"),
+        ("*a*", "*a*"),
         ("x<0.5 and y>0.3", "x<0.5 and y>0.3"),
         ("bn\\_s", "bn_s"),
         ("``", ""),

@@ -206,7 +206,7 @@ def test_a_copy_is_the_whole_database_in_one_file(database: Database, write_log:
     assert [path.name for path in tmp_path.iterdir() if "copies" in path.name] == [target.name]
     (tmp_path / "elsewhere").mkdir()
     shutil.move(target, tmp_path / "elsewhere" / "a.db")
-    assert_same(state(tmp_path / "elsewhere" / "a.db"), state(database))
+    assert_same(state(tmp_path / "elsewhere" / "a.db"), state(database), moved=True)
 
 
 def test_a_copy_never_replaces_a_file(database: Database, tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_two_copies_to_one_name_give_one(database: Database, tmp_path: Path, wri
         process.stdin.flush()
     assert sorted(finish(process)[1] for process in both) == ["made\n", "refused\n"]
     assert [path.name for path in tmp_path.glob("copy*")] == ["copy.db"]
-    assert_same(state(tmp_path / "copy.db"), state(database))
+    assert_same(state(tmp_path / "copy.db"), state(database), moved=True)
 
 
 def test_a_copy_reads_a_database_nobody_may_write(open_folder: Path) -> None:
@@ -306,7 +306,7 @@ def test_a_copy_reads_a_database_nobody_may_write(open_folder: Path) -> None:
     (open_folder / "out").chmod(0o777)
     said = expdb("db", "backup", "out/b.db", "--db", "a.db", cwd=open_folder, user=user)
     assert said.returncode == 0, said.stderr
-    assert_same(state(open_folder / "out" / "b.db"), wanted)
+    assert_same(state(open_folder / "out" / "b.db"), wanted, moved=True)
     assert_sound_file(open_folder / "out" / "b.db")
 
 
@@ -323,3 +323,12 @@ def test_soundness_is_about_removed_runs_too(database: Database, write_log: Writ
     with database.transaction() as connection:
         connection.execute("UPDATE metric SET count = 9 WHERE id = 1")
     assert len(faults(database)) == 1
+
+
+def test_a_copy_elsewhere_still_finds_its_logs(database: Database, write_log: WriteLog, tmp_path: Path) -> None:
+    path = write_log("logs/a.log")
+    take(database, path)
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    upkeep.backup(database, tmp_path / "far" / "away" / "b.db")
+    with Database(tmp_path / "far" / "away" / "b.db") as copy:
+        assert upkeep.check(copy) == []

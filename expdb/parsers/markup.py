@@ -22,6 +22,7 @@ _HEADING = re.compile(r" {0,3}(#{1,6})[ \t](.*)")
 _DELIMITER = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
 _BOLD = re.compile(r"(\*\*|__)((?:(?!\1).)+)\1[ \t]*[:：]?")
 _OURS = re.compile(r"\s*<!--\s*expdb\b")
+_COMMENT = re.compile(r" {0,3}<!--")
 _OURS_END = re.compile(r"\s*<!--\s*/expdb\b")
 _FRONT_KEY = re.compile(r"([\w.-]+)[ \t]*:(?:[ \t]+(.*))?$")
 # Not `max_tokens`, `tokenizer`, `passes`.
@@ -35,7 +36,9 @@ _YAML_LINE = re.compile(r"[\"'\w][^:|]{0,80}:(?:[ \t]|$)|[\]}]|- ")
 _BLOCK_SCALARS = ("|", ">", "|-", ">-", "|+", ">+")
 _QUOTED = re.compile(r"""(?:"((?:[^"\\]|\\.)*)"|'((?:[^']|'')*)')[ \t]*(?:#.*)?$""")
 # A line with these is code, a sentence, a list item, a link or a table.
-_NO_CAPTION = re.compile(r"[=(){}\[\];<>`|\\$&]|[，。？！；]|[.?!:：,]$|://|^[-*+>#] |^\d+[.)、]|^[\d\W_]+$")
+_NO_CAPTION = re.compile(r"[={}\[\];<>|\\$&]|[，。？！；]|[.?!]$|://|^[-*+>#] |^[\d\W_]+$")
+_IN_BRACKETS = re.compile(r"[(（][^()（）]*[)）]")
+_NUMBERED = re.compile(r"\d+[.)、．] ?")
 _CELL = re.compile(r"(?:\\.|[^|])*")
 _CODE_CELL = re.compile(r"(?:\\.|`[^`]*`|[^|])*")
 _MARKS = (
@@ -157,6 +160,8 @@ class _Scanner:
             self.at += 1
         elif _OURS.match(line):
             self._skip_ours()
+        elif _COMMENT.match(line):
+            self._skip_comment()
         elif fence := _FENCE.match(line):
             self._fence(fence[1])
         elif self.has_headings and (heading := self._heading_at(self.at)):
@@ -237,15 +242,32 @@ class _Scanner:
         text = line.strip()
         if bold := _BOLD.fullmatch(text):
             return plain(bold[2]) or None
+        text = plain(text).rstrip(":： ")
+        if number := _NUMBERED.match(text):
+            # "3. NIN" is a heading, "3. Download the data" an item of a list.
+            text = text[number.end() :]
+            if not (_is_name(text) and re.search(r"[A-Z\d]", text)):
+                return None
         above = self.at not in (0, self.fence_end) and bool(self.lines[self.at - 1].strip())
         below = self.at + 1 < len(self.lines) and bool(self.lines[self.at + 1].strip())
-        if is_wide(text, CAPTION_COLUMNS) or _NO_CAPTION.search(text):
+        # What stands in brackets is a remark: "ResNet-50 (pretrained, lr=0.01)". Right behind a word they are a call.
+        if (
+            not text
+            or re.search(r"\w\(", text)
+            or is_wide(text, CAPTION_COLUMNS)
+            or _NO_CAPTION.search(_IN_BRACKETS.sub(" ", text).strip())
+        ):
             return None
         if below and not above:
             # A caption may sit right on top of what it names.
             after = self.lines[self.at + 1]
             below = not (_FENCE.match(after) or self._is_table(self.at + 1) or is_log_line(after))
-        return None if above or below else plain(text) or None
+        return None if above or below else text
+
+    def _skip_comment(self) -> None:
+        """What a page hides is no result; a comment that never ends is none."""
+        end = next((i for i in range(self.at, len(self.lines)) if "-->" in self.lines[i]), self.at)
+        self.at = end + 1
 
     def _skip_ours(self) -> None:
         """What expdb itself wrote on the page is no source."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from expdb.parsers import Options
-from expdb.parsers.lines import LineReader, epoch_of
+from expdb.parsers.lines import EXAMPLES, LineReader, epoch_of
 from expdb.parsers.markup import LogBlock, Page, Place, TableBlock, scan
 from expdb.parsers.reading import Reading, Sample
 from expdb.parsers.tables import TableReader, has_numbers
@@ -56,10 +56,15 @@ def parse(reading: Reading, options: Options) -> Iterator[Event]:
             examples += reader.unparsed.examples
             continue
         table = block.place.headings[-1] if block.place.headings else called or reading.name
+        if has_numbers(block) and not tables.has_results(block):
+            # The person may know what these numbers are, and say so by --metric-columns.
+            unparsed += len(block.rows)
+            examples.append((block.line, f"a table of numbers: {' | '.join(block.header)}"))
         for row in tables.runs(block, index, table):
             yield replace(row, tags={**tags, **row.tags}) if isinstance(row, RunStart) else row
             index += isinstance(row, RunStart) and row.index == index
-    yield Unparsed(unparsed, tuple(examples))
+    unparsed += len(tables.unread)
+    yield Unparsed(unparsed, tuple(sorted([*examples, *tables.unread])[:EXAMPLES]))
 
 
 def _is_page(page: Page) -> bool:

@@ -7,19 +7,26 @@ from dataclasses import dataclass, replace
 
 from expdb import metrics
 from expdb.parsers.lines import decimals_of
-from expdb.parsers.markup import TableBlock, plain
+from expdb.parsers.markup import TableBlock
 from expdb.records import REPORTED, Curve, Metric, Points, Repeat, RunStart, Unit
 
 _UNIT = "|".join(sorted(map(re.escape, metrics.UNIT_WORDS), key=len, reverse=True))
 _NUMBER = re.compile(
     rf"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?i:nan|inf)) ?({_UNIT})?"
     rf"(?: ?(?:±|\+/-|\+-|\\pm) ?(?:\d+(?:\.\d*)?|\.\d+) ?({_UNIT})?)?"
+    # A doubt or a gain in brackets.
+    rf"(?: ?[(（](?:±|\+/-|\+-|\\pm|[-+↑↓]) ?(?:\d+(?:\.\d*)?|\.\d+) ?(?:{_UNIT})?[)）])?"
 )
+# Signs of a footnote, a formula or a rough figure around a number.
+_AROUND = re.compile(r"^[~≈$*_ ]+|[$*_†‡§ ]+$")
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 _HEADER_UNIT = re.compile(r"[(（\[] ?([^()（）\[\]]+?) ?[)）\]] ?[↑↓]? ?$")
 _RULE = re.compile(
     r"^(best|max|highest|last|final|mean|average|avg|最佳|最好|最高|最终|平均)[\s_:：的]*", re.IGNORECASE
 )
+_BOLD = re.compile(r"(\*\*|__)((?:(?!\1).)+)\1", re.DOTALL)
+# Titles that expdb's own tables have, and no one else's.
+_OWN_TITLE = re.compile(r"(?:first|last|best|min|max|at|tail|step_of|n)\(.+\)")
 _RULES = {
     **dict.fromkeys(("best", "max", "highest", "最佳", "最好", "最高"), "best"),
     **dict.fromkeys(("last", "final", "最终"), "last"),
@@ -38,15 +45,20 @@ class _Column:
 
 
 def canonical_cell(raw: str) -> str:
-    """A cell without its dress: `<br>` becomes a line end, code ticks go, blanks in and around code shrink to one."""
-    lines = re.split(r"<br\s*/?>", raw, flags=re.IGNORECASE)
+    """A cell without its dress: `<br>` becomes a line end, code ticks go, blanks in and around code shrink to one.
+
+    A cell that is bold as a whole is not; whatever else stands in it stays as it is, for `3*3*64` is no emphasis.
+    """
     out = []
-    for line in lines:
-        # Marks of emphasis count only outside code, where * and _ are operators and names.
-        code = [found[2] for found in _CODE.finditer(line.replace("\0", ""))]
-        text = plain(_CODE.sub("\0", line.replace("\0", "")))
+    for line in re.split(r"<br\s*/?>", raw, flags=re.IGNORECASE):
+        text = line.replace("\0", "").strip()
+        if bold := _BOLD.fullmatch(text):
+            text = bold[2]
+        # Between ticks everything is meant as it stands.
+        code = [found[2].strip() for found in _CODE.finditer(text)]
+        text = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", _CODE.sub("\0", text)).replace("`", "")
         for one in code:
-            text = text.replace("\0", one.strip(), 1)
+            text = text.replace("\0", one, 1)
         if text := " ".join(text.split()):
             out.append(text)
     return "\n".join(out)
@@ -61,6 +73,8 @@ class TableReader:
     def __init__(self, metric_columns: frozenset[str]) -> None:
         self.metric_columns = metric_columns
         self._seen: dict[tuple[tuple[str, ...], ...], int] = {}
+        # Lines with a cell that should be a number and is none.
+        self.unread: list[tuple[int, str]] = []
 
     def has_results(self, table: TableBlock) -> bool:
         """Whether any column holds results."""
@@ -77,9 +91,35 @@ class TableReader:
             if before != index:
                 yield Repeat(before + place, line, line)
                 continue
-            yield from _row(columns, cells, index + place, line, f"{name} row {place + 1}")
+            yield from self._row(columns, cells, index + place, line, f"{name} row {place + 1}")
+
+    def _row(
+        self, columns: list[_Column], cells: list[str], index: int, line: int, name: str
+    ) -> Iterator[RunStart | Points]:
+        params, tags = {}, {}
+        curves: list[Curve] = []
+        for column, raw in zip(columns, [*cells, *[""] * (len(columns) - len(cells))], strict=False):
+            text = canonical_cell(raw)
+            number = _number(text) if column.metric else None
+            if column.metric and number:
+                metric = replace(column.metric, unit=_unit_of(number) or column.metric.unit)
+                curves.append(Curve(metric, (None,), (float(number[1]),), (line,), decimals_of((number[1],))))
+            unread = column.metric is not None and number is None
+            if column.metric is None and text:
+                params[column.header] = text
+            elif unread and text.lower() not in _MISSING:
+                self.unread.append((line, f"{column.header}: {raw}"))
+            if raw and (unread or raw != (number[1] if number else text)):
+                tags[f"page.cell.{column.header}"] = raw
+        for i, extra in enumerate(cells[len(columns) :], len(columns) + 1):
+            tags[f"page.cell.column {i}"] = extra
+        yield RunStart(index, line, name, params, tags)
+        yield Points(index, tuple(curves), line)
 
     def _columns(self, table: TableBlock) -> list[_Column]:
+        if any(_OWN_TITLE.match(header.strip("` ")) for header in table.header):
+            # A table that compare wrote: its numbers came from the database.
+            return []
         headers = [canonical_cell(h).replace("\n", " ") or f"column {i}" for i, h in enumerate(table.header, 1)]
         out = []
         for i, (header, label) in enumerate(zip(headers, _unique(headers), strict=True)):
@@ -91,28 +131,11 @@ class TableReader:
         return out
 
 
-def _row(columns: list[_Column], cells: list[str], index: int, line: int, name: str) -> Iterator[RunStart | Points]:
-    params, tags = {}, {}
-    curves: list[Curve] = []
-    for column, raw in zip(columns, [*cells, *[""] * (len(columns) - len(cells))], strict=False):
-        text = canonical_cell(raw)
-        number = _number(text) if column.metric else None
-        if column.metric and number:
-            metric = replace(column.metric, unit=_unit_of(number) or column.metric.unit)
-            curves.append(Curve(metric, (None,), (float(number[1]),), (line,), decimals_of((number[1],))))
-        if number is None and text and (column.metric is None or text.lower() not in _MISSING):
-            params[column.header] = text
-        if raw and raw != (number[1] if number else text):
-            tags[f"page.cell.{column.header}"] = raw
-    for i, extra in enumerate(cells[len(columns) :], len(columns) + 1):
-        tags[f"page.cell.column {i}"] = extra
-    yield RunStart(index, line, name, params, tags)
-    yield Points(index, tuple(curves), line)
-
-
 def has_numbers(table: TableBlock) -> bool:
-    """Whether any column is mostly numbers, whatever they may be."""
-    return any(_numbers([cells[i] for _, cells in table.rows if i < len(cells)]) for i in range(len(table.header)))
+    """Whether any column is mostly numbers, whatever they may be; False for a table that expdb wrote."""
+    return not any(map(_OWN_TITLE.match, table.header)) and any(
+        _numbers([cells[i] for _, cells in table.rows if i < len(cells)]) for i in range(len(table.header))
+    )
 
 
 def _metric(header: str, label: str, texts: list[str], wanted: bool) -> Metric | None:
@@ -153,7 +176,7 @@ def _numbers(texts: list[str]) -> list[re.Match[str]]:
 
 
 def _number(text: str) -> re.Match[str] | None:
-    return _NUMBER.fullmatch(text)
+    return _NUMBER.fullmatch(_AROUND.sub("", text))
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -20,6 +20,8 @@ MOST_ROWS: Final = 200
 
 _GAP = 2
 _NARROW = 12
+# What `accuracy)` needs, the last line of a heading.
+_NARROWEST = 9
 _READABLE = 24
 
 
@@ -54,7 +56,7 @@ def print_table(table: Table, file: TextIO | None = None) -> None:
 
 def _widths(words: PrintedTable, columns: int) -> list[int] | None:
     """The least width of each column, with headings whole or else folded; None where the numbers do not fit."""
-    for heading_columns, text_columns in ((columns, _READABLE), (_NARROW, _NARROW)):
+    for heading_columns, text_columns in ((columns, _READABLE), (_NARROW, _NARROW), (_NARROWEST, _NARROWEST)):
         widths = [_least_width(column, heading_columns, text_columns) for column in words.columns]
         if sum(widths) + _GAP * (len(widths) - 1) <= columns:
             return widths

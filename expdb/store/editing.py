@@ -23,6 +23,7 @@ class Changes:
     """What a person corrects. An empty value takes a param or tag away; units and values go by metric name."""
 
     name: str | None = None
+    experiment: str | None = None
     note: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -46,6 +47,8 @@ class _Edit:
 
     def make(self, changes: Changes) -> list[str]:
         record = reader.run(self.database, self.run_id)
+        if changes.experiment is not None:
+            self._experiment(record, changes.experiment)
         if changes.name is not None:
             self._name(record, changes.name)
         if changes.note is not None:
@@ -71,6 +74,20 @@ class _Edit:
         )
         named = f"{what} {key}" if key else what
         self.said.append(f"{named}: {old if old is not None else '(none)'} → {new if new is not None else '(none)'}")
+
+    def _experiment(self, record: reader.RunRecord, name: str) -> None:
+        """Move the run; its name must be free there."""
+        if not name.strip():
+            raise UsageError("an experiment needs a name")
+        if name == record.experiment:
+            return
+        experiment_id = Writer(self.database, self.now_ms).experiment_id(name)
+        if self.at.execute(
+            "SELECT 1 FROM run WHERE name = ? AND experiment_id = ?", (record.name, experiment_id)
+        ).fetchone():
+            raise UsageError(f"{name} has a run called {record.name!r} already", hint="give it another: --name")
+        self._set("experiment", None, record.experiment, name)
+        self.at.execute("UPDATE run SET experiment_id = ? WHERE id = ?", (experiment_id, self.run_id))
 
     def _name(self, record: reader.RunRecord, name: str) -> None:
         if not name.strip():

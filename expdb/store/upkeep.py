@@ -12,7 +12,7 @@ from expdb.records import Summary
 from expdb.store import reader
 from expdb.store import statements as sql
 from expdb.store.database import SCHEMA_VERSION, Database
-from expdb.store.places import STDIN, located, still_begins
+from expdb.store.places import STDIN, located, still_begins, stored
 from expdb.store.writer import derived_summary
 
 _COUNTED = ("experiment", "run", "metric", "point", "source")
@@ -126,6 +126,7 @@ def backup(database: Database, target: Path) -> int:
         try:
             with closing(sqlite3.connect(partial)) as copy:
                 database.connection.backup(copy)
+                _move_places(copy, database.path, target)
             _place(partial, target)
             return target.stat().st_size
         finally:
@@ -134,6 +135,14 @@ def backup(database: Database, target: Path) -> int:
         raise UsageError(f"{target} exists already", hint="name a file that does not") from error
     except (OSError, sqlite3.Error) as error:
         raise DatabaseError(f"no copy could be made at {target}: {error}") from error
+
+
+def _move_places(copy: sqlite3.Connection, old: Path, new: Path) -> None:
+    """Paths relative to the old database, made relative to the new one."""
+    with copy:
+        for rowid, place in copy.execute("SELECT rowid, path FROM source_place WHERE path <> ?", (STDIN,)).fetchall():
+            moved = stored(located(place, old), new)
+            copy.execute("UPDATE source_place SET path = ? WHERE rowid = ?", (moved, rowid))
 
 
 def _place(partial: Path, target: Path) -> None:

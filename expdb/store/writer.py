@@ -94,7 +94,7 @@ class _OpenRun:
     # Points up to this line are in already.
     taken: int = 0
     repeats: int = 0
-    before: dict[str, tuple[object, ...]] | None = None
+    before: dict[str, tuple[tuple[int | None, float | None], ...]] | None = None
     closed: bool = False
 
 
@@ -498,9 +498,10 @@ class _Intake:
             if new != old:
                 differ = sum(a != b for a, b in zip(old, new, strict=False))
                 both = min(len(old), len(new))
-                self.out.changes.append(
-                    f"{run.name}: {key} {len(old)} → {len(new)} points, {differ} of the first {both} differ"
-                )
+                said = f"{len(old)} → {len(new)} points, {differ} of the first {both} differ"
+                if len(old) == len(new) == 1:
+                    said = " → ".join(repr(math.nan if value is None else value) for _, value in (*old, *new))
+                self.out.changes.append(f"{run.name}: {key} {said}")
         for key, one in run.metrics.items():
             if key not in run.before and not one.stored:
                 self.out.changes.append(f"{run.name}: {key} is new ({one.summary.count} points)")
