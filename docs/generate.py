@@ -147,13 +147,14 @@ below, begins another run (tag `expdb.boundary` says where); one that steps back
   only blank lines between them whose epochs follow each other.
 - Headings are `#` lines. On a page without them a short line that stands alone (up to 60 columns, no sentence, no
   code; bold, numbered or with a colon at its end) names what follows: `ResNet` opens a part, a remark below it (`with
-  batch norm`, `改用预训练模型`) is its caption until the next. Runs are called after heading and caption; tags `page.heading` and `page.caption` keep them, and `page.KEY` the front matter (a password or
-  token is left out).
+  batch norm`, `改用预训练模型`) is its caption until the next. Runs are called after heading and caption; tags
+  `page.heading` and `page.caption` keep them, and `page.KEY` the front matter (a password or token is left out).
 - A table with a column of results gives one run per row. A column holds results when its header is a known quantity or
   `--metric-columns` names it, and most of its cells are numbers; every other column is a param. A param's cell is
   canonical (no code ticks, not bold as a whole, `<br>` as a line end, single blanks); tag `page.cell.HEADER` keeps it
-  as it was written. A number may carry a unit, a doubt (`± 0.2`, `(±0.2)`) or a footnote's mark (`*`, `†`, `~`); what is
-  no number in a column of results is counted as not understood. Printed digits are kept. The same table twice on a page gives its runs once, with both places.
+  as it was written. A number may carry a unit, a doubt (`± 0.2`, `(±0.2)`) or a footnote's mark (`*`, `†`, `~`);
+  what is no number in a column of results is counted as not understood. Printed digits are kept. The same table twice
+  on a page gives its runs once, with both places.
 - Tables that `compare` wrote (a header such as `best(test/accuracy)`) and what a comment hides are not read. What
   stands between `<!-- expdb ... -->` and `<!-- /expdb -->` was written by expdb and is not read back.
 """

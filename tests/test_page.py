@@ -378,3 +378,30 @@ def test_no_source_takes_long_to_read(text: str, as_format: str | None) -> None:
     began = time.perf_counter()
     read(text, as_format=as_format)
     assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "VGG19:",
+        "VGG19：",
+        "3. VGG19",
+        "VGG19（预训练）",
+        "VGG19 (pretrained)",
+        "`VGG19`",
+        "**VGG19**",
+        "VGG19 (lr=0.01)",
+    ],
+)
+def test_a_run_is_never_filed_under_the_caption_before_its_own(caption: str) -> None:
+    page = f"ResNet18\n\n{LOG}\n\n{caption}\n\n{LOG}\n"
+    first, second = read(page).runs
+    assert first.start.caption == "ResNet18"
+    assert second.start.caption is not None and second.start.caption.startswith("VGG19")
+
+
+def test_what_a_comment_hides_and_what_compare_wrote_are_no_results() -> None:
+    table = "| m | best(test/accuracy) |\n| --- | --- |\n| a | 0.9 |\n"
+    hidden = "<!--\n| m | acc |\n| --- | --- |\n| a | 0.9 |\n-->\n"
+    found = read(f"# T\n\n{table}\n{hidden}\n| m | acc |\n| --- | --- |\n| b | 0.8 |\n")
+    assert [run.start.params for run in found.runs] == [{"m": "b"}]

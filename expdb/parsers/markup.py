@@ -374,8 +374,8 @@ def _describes(text: str) -> bool:
 
 def _is_name(text: str) -> bool:
     """Whether a caption names a model or data set: `Vgg19`, `Wide ResNet`, `ResNet50 (pretrained)`."""
-    words = text.split()
-    if not all(_NAME.match(word) for word in words):
+    words = _IN_BRACKETS.sub("", text).split()
+    if not words or not all(_NAME.match(word) for word in words):
         # "ResNet50 预训练": a name with a remark.
         return len(words) > 1 and bool(_NAME.match(words[0])) and any(c.isupper() or c.isdigit() for c in words[0])
     return len(words) <= 3 and words[0].lower() not in _DESCRIBES and (len(words) == 1 or any(map(str.isupper, text)))
