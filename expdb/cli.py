@@ -1,5 +1,6 @@
 """The command line: flags in, exit codes out. Heavy imports wait inside the command that needs them."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -128,9 +129,18 @@ def parse(
 ) -> None:
     """Show what is understood of a file; no database is touched."""
     from expdb import feedback, parsers, preview
+    from expdb import ingest as verb
     from expdb.parsers.reading import Reading
 
-    reading = Reading.of_stream(sys.stdin.buffer, "-") if file == "-" else Reading.of_file(Path(file))
+    path = Path(file)
+    if file == "-":
+        reading = verb.stdin_reading()
+    elif path.is_fifo():
+        # `parse <(command)`
+        with path.open("rb") as stream:
+            reading = Reading.of_stream(stream, file)
+    else:
+        reading = Reading.of_file(path)
     found = preview.preview(reading, as_format, parsers.Options(_headers(metric_columns)), whole=as_json)
     if as_json:
         import json
@@ -417,6 +427,14 @@ def _show(table: "Table", format_name: str | None, output: Path | None) -> None:
         raise UsageError(f"no format goes with {output.suffix!r}", hint="-o FILE.md, .csv, .json or .txt; or --format")
     chosen = chosen or "plain"
     text = reports.render(table, chosen)
+    if not output.name or output.is_dir():
+        raise UsageError(f"-o {str(output)!r} is a folder, not a file")
+    if output.exists() and not output.is_file():
+        # A device or a pipe is written to, not replaced.
+        output.write_text(text, encoding="utf-8", newline="\n")
+        return
+    # Behind a link it is the target that is replaced.
+    output = output.resolve()
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -429,10 +447,17 @@ def _show(table: "Table", format_name: str | None, output: Path | None) -> None:
 
 def main() -> NoReturn:
     """Run the command and leave with its exit code."""
+    # A shell may have closed them (`>&-`).
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # A terminal that cannot show a character gets its code, not a traceback.
-            stream.reconfigure(errors="backslashreplace")
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        if stream.encoding.lower() in ("ascii", "ansi_x3.4-1968", "us-ascii") and not stream.isatty():
+            # LC_ALL=C says nothing about who reads the pipe; names and JSON need all of Unicode.
+            stream.reconfigure(encoding="utf-8")
+        # A terminal that cannot show a character gets its code, not a traceback.
+        stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
@@ -444,6 +469,12 @@ def main() -> NoReturn:
         # The reader of a pipe went away (head, less): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        code = _refuse(
+            ExpdbError(
+                f"the system refuses: {error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+            )
+        )
     except Exception as error:
         # Click's own exceptions know how they are shown; others are bugs and keep their traceback.
         if not hasattr(error, "exit_code") or not hasattr(error, "show"):

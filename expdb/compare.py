@@ -32,6 +32,7 @@ from expdb.records import REPORTED, Better, Cell, Column, Table, Unit
 from expdb.store import reader
 from expdb.store.database import Database
 from expdb.store.reader import MetricRecord, RunRecord
+from expdb.store.writer import as_number
 
 T = TypeVar("T", float, str)
 
@@ -89,7 +90,11 @@ def select(database: Database, query: Query) -> list[RunRecord]:
     if query.runs:
         wanted = {reader.find_run(database, text): None for text in query.runs}
         by_id = {record.id: record for record in records}
-        records = [by_id[run_id] for run_id in wanted if run_id in by_id]
+        for run_id in wanted:
+            if run_id not in by_id:
+                name = reader.run(database, run_id).name
+                raise NotFoundError(f"{name} is not in experiment {query.experiment}", hint="leave out -e")
+        records = [by_id[run_id] for run_id in wanted]
     evaluation = _Evaluation(database, records)
     if query.where is not None:
         evaluation.check([query.where])
@@ -226,7 +231,7 @@ class _Evaluation:
 
     def _selected(self, run: RunRecord, selection: Selection) -> tuple[_Value, int | None]:
         """(value, step) that a rule selects."""
-        metric = run.metric(selection.metric)
+        metric = _stated(run, selection) or run.metric(selection.metric)
         if metric is None:
             return _NOTHING, None
         function = selection.function
@@ -259,6 +264,8 @@ class _Evaluation:
             "SELECT value, step FROM point WHERE metric_id = ? ORDER BY step DESC, time_ms DESC, seq DESC LIMIT ?",
             (metric.id, wanted),
         )
+        if not rows:
+            return _NOTHING, None
         values = [math.nan if value is None else value for value, _ in rows]
         # A mean knows a digit more than its values.
         decimals = None if metric.decimals is None else metric.decimals + 1
@@ -285,12 +292,11 @@ class _Evaluation:
         missing = [record for record in records if not _is_there(of(record))]
         unit = metrics.common_unit(value.unit for value, _ in having)
 
-        def key(pair: tuple[_Value, RunRecord]) -> tuple[bool, float, str]:
-            number = _as_number(pair[0], unit)
-            return number is None, number or 0.0, str(pair[0].value)
-
-        having.sort(key=key, reverse=descending)
-        return [record for _, record in having] + missing
+        numbers = [(number, record) for value, record in having if (number := _as_number(value, unit)) is not None]
+        texts = [(str(value.value), record) for value, record in having if _as_number(value, unit) is None]
+        numbers.sort(key=lambda pair: pair[0], reverse=descending)
+        texts.sort(key=lambda pair: pair[0], reverse=descending)
+        return [record for _, record in (*numbers, *texts)] + missing
 
     def _best_is_greatest(self, operand: Operand) -> bool:
         """Whether the best of an operand stands at its greatest end; a metric nobody knows has to be asked about."""
@@ -371,6 +377,11 @@ def direction(metric: MetricRecord, selection: Selection) -> Better:
     return found
 
 
+def _stated(run: RunRecord, selection: Selection) -> MetricRecord | None:
+    """Of several reported values of one metric (`best acc`, `last acc`) the one the page says was chosen so."""
+    return next((m for m in run.metrics if m.name == selection.metric and m.rule == selection.function), None)
+
+
 def _word(of: Callable[[RunRecord], str | int | None]) -> Callable[[RunRecord], _Value]:
     def value(run: RunRecord) -> _Value:
         found = of(run)
@@ -385,10 +396,7 @@ def _is_there(value: _Value) -> bool:
 
 def _as_number(value: _Value, unit: Unit | None) -> float | None:
     if isinstance(value.value, str):
-        try:
-            return float(value.value)
-        except ValueError:
-            return None
+        return as_number(value.value)
     return None if value.value is None else metrics.in_unit(value.value, value.unit, unit)
 
 
@@ -399,8 +407,11 @@ def _compared(operator: str, left: _Value, right: _Value) -> bool:
     if operator == "~":
         return re.search(str(right.value), str(left.value)) is not None
     left, right = _like(left, right), _like(right, left)
-    a, b = _as_number(left, "fraction"), _as_number(right, "fraction")
+    a, b = (_as_number(side, "fraction" if side.unit in metrics.RATIOS else "s") for side in (left, right))
     if a is None or b is None:
+        if operator not in ("=", "!=") and (a is not None or b is not None):
+            # A number is neither more nor less than a word.
+            return False
         return _holds(operator, str(left.value), str(right.value))
     return _holds(operator, a, b)
 

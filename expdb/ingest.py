@@ -84,7 +84,12 @@ def collect(paths: Sequence[str], avoid: Path | None = None) -> tuple[list[Item]
             missing.append(InputError("no such file or folder", path=readable(text)))
         for match in matches:
             path = Path(match)
-            if path.is_dir():
+            try:
+                is_folder = path.is_dir()
+            except OSError as error:
+                missing.append(InputError(f"cannot be read: {error.strerror}", path=readable(match)))
+                continue
+            if is_folder:
                 name = Path(os.path.abspath(path)).name or "Default"
                 for one in _walk(path, missing):
                     if os.path.abspath(one) not in skipped:
@@ -154,6 +159,7 @@ class _Prepared:
     parser: parsers.Parser
     head: SourceHead
     events: tuple[Event, ...] | None
+    looks_like: str | None = None
 
     def weight(self) -> tuple[int, int]:
         """(points, bytes) in memory."""
@@ -205,9 +211,11 @@ class Ingest:
             return
         head = self._head(item, reading, parser)
         standing = self._standing(reading, head)
+        looks_like: str | None = None
         began = self.known.get(standing.format or "")
         if standing.kind == "grown" and began and not self.request.again and not self.forced:
             # A log may come to look like a page as it grows; its first lines were read as what they were.
+            looks_like = parser.NAME if parser is not began else None
             parser = began
             head = replace(head, format=parser.NAME, parser_version=parser.VERSION)
         if standing.kind == "same" and not self.request.again:
@@ -216,7 +224,6 @@ class Ingest:
             else:
                 self.out.done.append(Done(item.shown, parser.NAME, Written("same")))
             return
-        small = reading.is_small or self.request.dry_run
         events = tuple(parsers.read(parser, reading, self.options)) if reading.is_small else None
         if self.request.dry_run:
             found = _tally(standing, events or parsers.read(parser, reading, self.options))
@@ -226,10 +233,10 @@ class Ingest:
                 found = Written("same")
             self._dry.add(content)
             self.out.done.append(Done(item.shown, parser.NAME if found.reads or found.kind == "same" else None, found))
-        elif small and not any(isinstance(event, RunStart) for event in events or ()):
-            self.out.done.append(Done(item.shown, None, _tally(Standing("new"), events or ())))
+        elif events is not None and not any(isinstance(event, RunStart) for event in events):
+            self.out.done.append(Done(item.shown, None, _tally(Standing("new"), events)))
         else:
-            self._put(_Prepared(item, reading, parser, head, events))
+            self._put(_Prepared(item, reading, parser, head, events, looks_like))
 
     def _head(self, item: Item, reading: Reading, parser: parsers.Parser) -> SourceHead:
         request = self.request
@@ -296,24 +303,38 @@ class Ingest:
         assert self.writer is not None
         # Another process, or a file before this one, may have stored the same since it was parsed.
         standing = self._standing(one.reading, one.head)
-        if standing.kind == "same" and not self.request.again:
-            assert standing.source_id is not None
-            self.writer.remember_place(standing.source_id, one.head.place)
+        known = standing.source_id
+        if standing.kind == "same" and known is not None and not (self.request.again and self.writer.has_runs(known)):
+            self.writer.remember_place(known, one.head.place)
             return Written("same")
         events = one.events or parsers.read(one.parser, one.reading, self.options)
         written = self.writer.write(one.head, standing, events, again=self.request.again)
         if one.reading.overlong:
             written.unparsed += len(one.reading.overlong)
+            long = tuple((line, "a line of more than 1 MB") for line in one.reading.overlong[:1])
+            written.examples = (*written.examples, *long)
+        if standing.kind == "grown" and one.looks_like:
+            written.changes.append(
+                f"went on being read as {one.parser.NAME}, though it looks like a {one.looks_like} now;"
+                " --again reads it as that"
+            )
         return written
 
 
 def _open(item: Item) -> Reading:
     if item.is_stdin:
-        return Reading.of_stream(sys.stdin.buffer, STDIN)
+        return stdin_reading()
     if not item.path.is_file():
         what = "no such file" if not item.path.exists() else "not a regular file"
         raise InputError(what, path=item.shown)
     return Reading.of_file(item.path)
+
+
+def stdin_reading() -> Reading:
+    """Standard input, to its end."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed", path=STDIN)
+    return Reading.of_stream(sys.stdin.buffer, STDIN)
 
 
 def _one_long_line(reading: Reading) -> bool:

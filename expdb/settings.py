@@ -8,6 +8,7 @@ from pathlib import Path
 
 from expdb.errors import UsageError
 
+_YEAR_10000_S = 253_402_300_800
 DEFAULT_DATABASE = Path("runs", "expdb.db")
 
 
@@ -17,7 +18,8 @@ def database_path(option: Path | None, environ: Mapping[str, str] = os.environ) 
     if named:
         if "://" in str(named) or str(named).startswith(("postgresql:", "postgres:")):
             raise UsageError("the commands work on a SQLite file so far, not on a server", hint="--db runs/expdb.db")
-        return named.expanduser()
+        # os.path leaves a user it does not know alone; Path would break down.
+        return Path(os.path.expanduser(named))  # noqa: PTH111
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / DEFAULT_DATABASE).is_file():
@@ -38,4 +40,6 @@ def now_ms(environ: Mapping[str, str] = os.environ) -> int:
         except ValueError:
             raise UsageError(f"EXPDB_NOW is no time: {held!r}", hint="EXPDB_NOW=2026-01-31T12:00:00Z") from None
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if not 0 <= seconds < _YEAR_10000_S:
+        raise UsageError(f"EXPDB_NOW is no time: {held!r}", hint="EXPDB_NOW=2026-01-31T12:00:00Z")
     return round(seconds * 1000)

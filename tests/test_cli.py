@@ -348,3 +348,37 @@ def test_wrong_words_end_in_2(expdb: Expdb, tmp_path: Path, words: tuple[str, ..
     done = expdb(*words)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_no_plain_file_is_written_to_and_not_replaced(expdb: Expdb, tmp_path: Path) -> None:
+    log(tmp_path / "a.log")
+    expdb("ingest", "a.log")
+    (tmp_path / "target.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("target.csv")
+    assert expdb("ls", "-o", "link.csv").returncode == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "target.csv").read_text().startswith("uid,")
+    assert expdb("ls", "-o", "/dev/null", "--format", "csv").returncode == 0
+    assert Path("/dev/null").is_char_device()
+    for wrong in (".", "x.pdf"):
+        assert expdb("ls", "-o", wrong).returncode == 2
+
+
+def test_closed_streams_and_a_lost_folder_are_no_traceback(expdb: Expdb, tmp_path: Path) -> None:
+    log(tmp_path / "a.log")
+    expdb("ingest", "a.log")
+    for words in ("ls >&-", "ingest - <&-", "ls >/dev/full", "ls --db ."):
+        command = f"{sys.executable} -m expdb {words}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, encoding="utf-8", cwd=tmp_path)
+        assert "Traceback" not in done.stderr, (words, done.stderr)
+
+
+def test_times_compare_in_seconds_and_words_are_not_more_than_numbers(expdb: Expdb, tmp_path: Path) -> None:
+    for name, time in (("a", "1.5 min"), ("b", "95 s"), ("c", "80000 ms")):
+        (tmp_path / f"{name}.log").write_text(f"epoch 1, loss 0.5, use time {time}\n", encoding="utf-8")
+    expdb("ingest", *(f"{name}.log" for name in "abc"))
+    found = expdb("compare", "-w", "last(epoch_time) < 92", "--columns", "run", "--format", "csv").stdout
+    assert found == "run\na\nc\n"
+    expdb("edit", "a", "-s", "lr=auto")
+    expdb("edit", "b", "-s", "lr=0.1")
+    assert expdb("compare", "-w", "lr > 0.05", "--columns", "run", "--format", "csv").stdout == "run\nb\n"

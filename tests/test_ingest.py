@@ -959,3 +959,77 @@ def test_two_ingests_side_by_side_share_what_they_read(tmp_path: Path, write_log
     with Database(tmp_path / "runs" / "expdb.db") as database:
         assert len(runs_of(database)) == 30
         assert_sound(database)
+
+
+# What a second reader found ---------------------------------------------------------------------------------------
+
+
+def test_copies_of_a_log_that_grow_apart_keep_all_their_lines(database: Database, write_log: WriteLog) -> None:
+    first, second = write_log("logs/a.log"), write_log("logs/b.log")
+    take(database, first.parent)
+    with first.open("a") as file:
+        file.writelines(log_lines(2, first=3))
+    take(database, first.parent)
+    with second.open("a") as file:
+        file.writelines(log_lines(1, first=3, salt=9))
+    take(database, first.parent)
+    assert sorted(run.metrics[0].count for run in reader.runs(database)) == [4, 5]
+    assert_sound(database)
+
+
+def test_a_purge_elsewhere_does_not_forget_a_known_copy(database: Database, write_log: WriteLog) -> None:
+    first, second = write_log("logs/a.log"), write_log("logs/b.log")
+    other = write_log("logs/c.log", salt=3)
+    take(database, first.parent)
+    with first.open("a") as file:
+        file.writelines(log_lines(2, first=3))
+    take(database, first.parent)
+    editing.purge(database, [run.id for run in reader.runs(database) if run.name == "c"])
+    other.unlink()
+    assert kinds(take(database, second)) == ["same"]
+    assert take(database, second, again=True).done[0].written.runs == 0
+
+
+def test_a_correction_of_an_unfinished_row_outlives_its_end(database: Database, tmp_path: Path) -> None:
+    page = tmp_path / "fusion.md"
+    page.write_text(PAGE.rstrip("\n"), encoding="utf-8")
+    take(database, page)
+    last = reader.runs(database)[-1]
+    editing.edit(database, last.id, editing.Changes(values={"test/accuracy": "86.60"}), now_ms=5)
+    with page.open("a", encoding="utf-8") as file:
+        file.write("\n\nmore words\n")
+    take(database, page)
+    assert reader.run(database, last.id).metrics[0].last_value == 86.6
+
+
+def test_an_unfinished_row_gets_its_whole_words(database: Database, tmp_path: Path) -> None:
+    page = tmp_path / "fusion.md"
+    page.write_text("# T\n\n| model | acc |\n| --- | --- |\n| A | 84.1 |\n| Res | 85.", encoding="utf-8")
+    take(database, page)
+    page.write_text(page.read_text().replace("| Res | 85.", "| ResNet18 | 85.2 |\n"), encoding="utf-8")
+    take(database, page)
+    assert [run.params["model"] for run in reader.runs(database)] == ["A", "ResNet18"]
+
+
+def test_a_large_log_that_changes_while_it_is_read_is_refused(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("expdb.parsers.reading.KEEP_BYTES", 1000)
+    path = tmp_path / "a.log"
+    path.write_text("".join(log_lines(100)))
+    changed = path.read_text().replace("epoch 99", "epoch 98")
+    items, _ = verb.collect([str(path)], database.path)
+    work = verb.Ingest(database, verb.Request(), lambda _: None)
+    standing = work._standing
+
+    def spoil(*words: object) -> object:
+        # Digested by now, and parsed after this.
+        found = standing(*words)  # type: ignore[arg-type]
+        path.write_text(changed)
+        return found
+
+    monkeypatch.setattr(work, "_standing", spoil)
+    outcome = work.run(items)
+    assert "changed while it was read" in str(outcome.refused[0])
+    assert reader.runs(database) == []
+    assert_sound(database)

@@ -177,12 +177,13 @@ class Reading:
         if self._raw is not None and len(self._raw) <= BLOCK_BYTES:
             yield from self._blocks_of(self._raw, 1)
             return
-        line, rest = 1, b""
+        line, rest, seen = 1, b"", hashlib.sha256()
         # What was digested is what is read, though the file may have changed since.
         with self._reopen() if self._raw is None else io.BytesIO(self._raw) as file:
             left = self.size_bytes
             while left > 0 and (piece := file.read(min(BLOCK_BYTES, left))):
                 left -= len(piece)
+                seen.update(piece)
                 rest += piece
                 cut = self._cut(rest)
                 if cut:
@@ -192,11 +193,15 @@ class Reading:
                     rest = rest[cut:]
                 if len(rest) > LINE_LIMIT_BYTES:
                     self.overlong.append(line)
-                    rest, left = self._after_line(file, left, rest)
+                    rest, left = self._after_line(file, left, rest, seen.update)
                     yield Block(line, "\n")
                     line += 1
         if rest:
             yield from self._blocks_of(rest, line)
+        if self._raw is None and seen.hexdigest() != (self.digest.tail_sha256 or self.digest.sha256):
+            raise InputError(
+                "changed while it was read; nothing of it was stored", path=self.path, hint="ingest it again"
+            )
 
     def _blocks_of(self, data: bytes, line: int) -> Iterator[Block]:
         """The block of data, its overlong lines blanked."""
@@ -211,11 +216,12 @@ class Reading:
                 text = "\n".join(lines)
         yield Block(line, text)
 
-    def _after_line(self, file: BinaryIO, left: int, rest: bytes) -> tuple[bytes, int]:
-        """Skip to the next line feed; what was read behind it, and the bytes left."""
+    def _after_line(self, file: BinaryIO, left: int, rest: bytes, seen: Callable[[bytes], object]) -> tuple[bytes, int]:
+        """Skip to the next line feed; what was read behind it, and the bytes left. seen: told of every piece."""
         width = len(self._newline)
         while left > 0 and (piece := file.read(min(BLOCK_BYTES, left))):
             left -= len(piece)
+            seen(piece)
             # Half a character may have been read before.
             rest = rest[len(rest) - len(rest) % width :] + piece
             at = rest.find(self._newline)

@@ -180,9 +180,11 @@ def _number(text: str) -> re.Match[str] | None:
 
 
 def _unique(names: list[str]) -> list[str]:
-    seen: dict[str, int] = {}
-    out = []
+    out: list[str] = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        out.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+        free, n = name, 1
+        while free in out or (n > 1 and free in names):
+            n += 1
+            free = f"{name} ({n})"
+        out.append(free)
     return out

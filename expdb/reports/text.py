@@ -96,6 +96,9 @@ def number(cell: Cell) -> str:
         return MISSING
     if isinstance(value, str):
         return value
+    if isinstance(value, int) and not cell.decimals:
+        # Not by way of a float, which rounds beyond 2**53.
+        return str(value)
     if cell.decimals is not None:
         return f"{value:.{cell.decimals}f}"
     # float() first: the repr of a NumPy number names its type.

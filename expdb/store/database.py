@@ -50,7 +50,7 @@ class Database:
             if not path.exists() or _is_blank(path):
                 _create(path, warn or _to_stderr)
         except sqlite3.Error as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
         except OSError as error:
             raise DatabaseError(f"no database can be made at {path}: {error.strerror or error}") from error
         database = cls(path, write=True, warn=warn)
@@ -72,7 +72,7 @@ class Database:
         try:
             return self.connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
         except UnicodeEncodeError as error:
             raise _no_text(error) from error
         except OverflowError as error:
@@ -103,7 +103,7 @@ class Database:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                raise _translated(error, self.path) from error
+                raise translated(error, self.path) from error
             if isinstance(error, UnicodeEncodeError):
                 raise _no_text(error) from error
             raise
@@ -116,7 +116,7 @@ class Database:
                 return
             except sqlite3.OperationalError as error:
                 if not _is_busy(error):
-                    raise _translated(error, self.path) from error
+                    raise translated(error, self.path) from error
                 if not said:
                     self._warn(f"waiting: another process is writing to {self.path}")
                     said = True
@@ -140,11 +140,11 @@ class Database:
                     break
                 if not self.write and _has_wal(self.path):
                     raise DatabaseError(
-                        f"{self.path}: what {self.path.name}-wal holds cannot be read in a folder closed to us",
+                        f"{self.path}: what its -wal or -journal holds cannot be read in a folder closed to us",
                         hint="open the database once where its folder may be written to",
                     ) from error
         assert last is not None
-        raise _translated(last, self.path) from last
+        raise translated(last, self.path) from last
 
     def _use_wal(self) -> None:
         """Let readers and a writer work at once. The mode is kept in the file; a network file system forbids it."""
@@ -297,8 +297,8 @@ def _unescaped(point: str) -> str:
 
 def _has_wal(path: Path) -> bool:
     """Whether changes lie beside the database that are not in it yet."""
-    wal = path.with_name(f"{path.name}-wal")
-    return wal.exists() and wal.stat().st_size > 0
+    beside = [path.with_name(f"{path.name}{tail}") for tail in ("-wal", "-journal")]
+    return any(one.exists() and one.stat().st_size > 0 for one in beside)
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
@@ -314,7 +314,7 @@ def _no_text(error: UnicodeEncodeError) -> UsageError:
     return UsageError(f"{shown!r} is not valid text", hint="what is given as a name, a param or a tag is UTF-8")
 
 
-def _translated(error: sqlite3.Error, path: Path) -> DatabaseError:
+def translated(error: sqlite3.Error, path: Path) -> DatabaseError:
     """What happened, in words a person can act on."""
     text = str(error)
     if "not a database" in text or "malformed" in text:

@@ -174,7 +174,10 @@ def purge(database: Database, run_ids: list[int]) -> int:
     """Delete runs for good, and sources that no run was read from any more; the number of points deleted."""
     points = 0
     with database.transaction() as connection:
+        touched: set[int] = set()
         for run_id in run_ids:
+            rows = connection.execute("SELECT source_id FROM run_source WHERE run_id = ?", (run_id,))
+            touched.update(source_id for (source_id,) in rows)
             connection.execute(
                 "INSERT OR IGNORE INTO purged_run (source_id, line_first)"
                 " SELECT source_id, line_first FROM run_source WHERE run_id = ?",
@@ -191,8 +194,10 @@ def purge(database: Database, run_ids: list[int]) -> int:
         used = " UNION ".join(
             f"SELECT source_id FROM {table} WHERE source_id IS NOT NULL" for table in ("run_source", "claim", "finding")
         )
-        for table, key in (("source_place", "source_id"), ("purged_run", "source_id"), ("source", "id")):
-            connection.execute(f"DELETE FROM {table} WHERE {key} NOT IN ({used})")
+        for source_id in touched:
+            # A source whose runs went on with a grown copy has none, and is still known.
+            for table, key in (("source_place", "source_id"), ("purged_run", "source_id"), ("source", "id")):
+                connection.execute(f"DELETE FROM {table} WHERE {key} = ? AND {key} NOT IN ({used})", (source_id,))
     return points
 
 

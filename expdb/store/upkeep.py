@@ -119,6 +119,8 @@ def _sources(database: Database) -> list[Fault]:
 
 def backup(database: Database, target: Path) -> int:
     """Copy the database, also while others write to it; the copy's size in bytes. Never replaces a file."""
+    if not target.name:
+        raise UsageError(f"{str(target)!r} is a folder, not a file")
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         if os.path.lexists(target):

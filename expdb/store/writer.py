@@ -15,7 +15,7 @@ from expdb.parsers.lines import decimals_of
 from expdb.parsers.reading import Digest
 from expdb.records import REPORTED, Curve, Document, Event, Metric, Points, Repeat, RunStart, Summary, Unit, Unparsed
 from expdb.store import statements as sql
-from expdb.store.database import Database
+from expdb.store.database import Database, translated
 
 T = TypeVar("T")
 
@@ -81,6 +81,8 @@ class _OpenMetric:
     stored: bool
     # What a person said, if one did; (None,) is: no unit.
     unit_by_hand: tuple[Unit | None] | None = None
+    # Its last value stood in an unterminated line, and was read again.
+    reread: bool = False
 
 
 @dataclass(slots=True)
@@ -140,6 +142,16 @@ class Writer:
 
     def standing(self, place: str, digest: Digest, prefix_sha256: Callable[[int], str | None]) -> Standing:
         """Whether the source is new, known, has grown since, or was changed at its place."""
+        try:
+            return self._standing(place, digest, prefix_sha256)
+        except sqlite3.Error as error:
+            raise translated(error, self.database.path) from error
+
+    def has_runs(self, source_id: int) -> bool:
+        """Whether any run was read from the source, or its runs have gone on with a copy that grew."""
+        return bool(self._at.execute("SELECT 1 FROM run_source WHERE source_id = ? LIMIT 1", (source_id,)).fetchone())
+
+    def _standing(self, place: str, digest: Digest, prefix_sha256: Callable[[int], str | None]) -> Standing:
         known = self._at.execute(sql.SOURCE_BY_DIGEST, (digest.sha256, digest.tail_sha256)).fetchone()
         if known:
             source_id, _, _, line_count, name = known
@@ -286,10 +298,10 @@ class _Intake:
         # A changed page is a new source, unless its runs are to be read again.
         self.keeps = standing.kind == "grown" or (again and standing.source_id is not None)
         self.source_id = self._own_source() if self.keeps else None
-        # Lines whose points are in already.
-        self.taken = standing.line_count if standing.kind == "grown" and not again else 0
         self.known = self._known_runs() if self.keeps else {}
         self.purged = self._purged_lines() if self.keeps else frozenset()
+        # Lines whose points are in already.
+        self.taken = standing.line_count if standing.kind == "grown" and not again and self._gave_runs() else 0
         # Purged runs of which more may follow.
         self.gone: dict[int, RunStart] = {}
 
@@ -312,15 +324,29 @@ class _Intake:
         self.out.reads = len(self.open)
         if self.open or self.source_id is not None:
             self._put_source()
+        if self.taken:
+            self._drop_phantoms()
         for known in self.known.values() if self.again else ():
             self.out.changes.append(f"{known.name}: the source no longer holds it; the run is left as it was")
         return self.out
 
+    def _drop_phantoms(self) -> None:
+        """Runs that an unterminated last line seemed to begin, and that the whole line does not."""
+        for line, known in self.known.items():
+            if line > self.taken:
+                for metric_id in self.writer.open_metrics(known.id).values():
+                    self.at.execute(sql.DELETE_POINTS, (metric_id.id,))
+                for table in ("metric", "param", "tag", "run_source", "edit"):
+                    self.at.execute(f"DELETE FROM {table} WHERE run_id = ?", (known.id,))
+                self.at.execute("DELETE FROM run WHERE id = ?", (known.id,))
+
     def _close_all(self) -> None:
         """Store what is held of runs."""
         for run in self.held:
-            if run.before is not None:
-                self._correct(run)
+            self._correct(run)
+            for key in [key for key, one in run.metrics.items() if one.stored and not one.summary.count]:
+                # Only an unterminated line had named it.
+                self.at.execute(sql.DELETE_METRIC, (run.metrics.pop(key).id,))
             self.writer.insert_metrics(run.id, run.metrics.values())
             self._put_run_source(run)
             if run.before is not None:
@@ -332,7 +358,7 @@ class _Intake:
         """After a run was read again: what a person corrected stands."""
         for what, key, new in self.at.execute(sql.CORRECTIONS, (run.id,)).fetchall():
             one = run.metrics.get(key)
-            if one is None or one.stored:
+            if one is None or not (one.reread or (run.before is not None and not one.stored)):
                 continue
             if what == "unit":
                 one.unit_by_hand = (new,)
@@ -389,6 +415,10 @@ class _Intake:
                 seen.add(run_id)
                 out[line] = _KnownRun(run_id, name, source_no, _without_number(first_name))
         return out
+
+    def _gave_runs(self) -> bool:
+        """Whether anything of the source is in; its runs may have gone on with a copy of it that grew first."""
+        return bool(self.known or self.purged)
 
     def _purged_lines(self) -> frozenset[int]:
         """Where runs began that were deleted for good; they come back only when the person reads again."""
@@ -455,18 +485,25 @@ class _Intake:
         run = _OpenRun(run_id, known.name, source_no, event.line, event.line, taken=self.taken)
         if self.again:
             self._empty(run)
-            kept = {f"{f}:{k}" for f, k in self.at.execute("SELECT field, key FROM edit WHERE run_id = ?", (run_id,))}
-            params, tags = {**event.params, **self.head.params}, {**event.tags, **self.head.tags}
-            params = {k: v for k, v in params.items() if f"param:{k}" not in kept}
-            tags = {k: v for k, v in tags.items() if f"tag:{k}" not in kept}
-            self._put_words(run_id, params, tags, event.reason)
+            self._put_said_words(run_id, event)
             return run
         run.metrics = self.writer.open_metrics(run_id)
         for one in run.metrics.values():
             # An unterminated last line was read; what it says now may be more.
             if self.at.execute(sql.DELETE_POINTS_BEHIND, (one.id, run.taken, source_no)).rowcount:
-                one.summary = derived_summary(self.at, one.id)
+                one.summary, one.reread = derived_summary(self.at, one.id), True
+        if event.line > self.taken:
+            # So did the words of the run.
+            self._put_said_words(run_id, event)
         return run
+
+    def _put_said_words(self, run_id: int, event: RunStart) -> None:
+        """Params and tags as the source says them now, but for those that a person corrected."""
+        kept = {f"{f}:{k}" for f, k in self.at.execute("SELECT field, key FROM edit WHERE run_id = ?", (run_id,))}
+        params, tags = {**event.params, **self.head.params}, {**event.tags, **self.head.tags}
+        params = {k: v for k, v in params.items() if f"param:{k}" not in kept}
+        tags = {k: v for k, v in tags.items() if f"tag:{k}" not in kept}
+        self._put_words(run_id, params, tags, event.reason)
 
     def _empty(self, run: _OpenRun) -> None:
         """Take out what the source said, and leave what a person added by hand."""
