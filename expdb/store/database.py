@@ -219,7 +219,6 @@ class ReadOnlySql:
 
     def _judge(self, action: int, first: str | None, *_: str | None) -> int:
         if action in self._ALLOWED:
-            # load_extension and its like would reach outside the database.
             return sqlite3.SQLITE_OK
         # A table's columns may be asked for, nothing may be set.
         asks = action == sqlite3.SQLITE_PRAGMA and first in ("table_info", "table_list", "table_xinfo", "index_list")
