@@ -138,9 +138,9 @@ class Database:
                 # Locked is not read-only: what a writer holds must not be read as if nobody wrote.
                 if not _is_closed_to_us(error):
                     break
-                if not self.write and _has_wal(self.path):
+                if not self.write and (beside := _unmerged(self.path)):
                     raise DatabaseError(
-                        f"{self.path}: what its -wal or -journal holds cannot be read in a folder closed to us",
+                        f"{self.path}: what {beside.name} holds cannot be read in a folder closed to us",
                         hint="open the database once where its folder may be written to",
                     ) from error
         assert last is not None
@@ -294,10 +294,10 @@ def _unescaped(point: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point)
 
 
-def _has_wal(path: Path) -> bool:
-    """Whether changes lie beside the database that are not in it yet."""
+def _unmerged(path: Path) -> Path | None:
+    """The file beside the database with changes that are not in it yet, or not out of it again."""
     beside = [path.with_name(f"{path.name}{tail}") for tail in ("-wal", "-journal")]
-    return any(one.exists() and one.stat().st_size > 0 for one in beside)
+    return next((one for one in beside if one.exists() and one.stat().st_size > 0), None)
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
