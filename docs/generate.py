@@ -17,6 +17,7 @@ from sqlmodel import SQLModel
 
 from expdb import metrics, plugins
 from expdb.store import schema
+from expdb.store.database import SCHEMA_VERSION
 
 HERE = Path(__file__).parent
 NOTICE = "<!-- Made by `make docs` from the code; edit that instead. -->\n"
@@ -82,7 +83,7 @@ def tables() -> str:
     out = [
         NOTICE,
         "# Schema\n",
-        f"Schema version {schema.SCHEMA_VERSION}. {_paragraph(schema.__doc__)}\n",
+        f"Schema version {SCHEMA_VERSION}. {_paragraph(schema.__doc__)}\n",
         "`expdb sql 'SELECT ...'` reads it. The views are for people:\n",
     ]
     out += [f"### {name}\n\n```sql\n{body.strip()}\n```\n" for name, body in schema.VIEWS.items()]

@@ -78,7 +78,7 @@ def compare(database: Database, query: Query) -> Table:
     records = select(database, query)
     columns = query.columns or default_columns(records)
     evaluation = _Evaluation(database, records)
-    evaluation.check([*columns, *([ColumnExpr(query.sort, None)] if query.sort else [])])
+    evaluation.check(columns)
     printed = [evaluation.column(column) for column in columns]
     rows = tuple(zip(*(cells for _, cells in printed), strict=True)) if records else ()
     return Table(tuple(c for c, _ in printed), rows, rules=tuple(_rules(columns, records, evaluation)))

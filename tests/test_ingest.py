@@ -1033,3 +1033,14 @@ def test_a_large_log_that_changes_while_it_is_read_is_refused(
     assert "changed while it was read" in str(outcome.refused[0])
     assert reader.runs(database) == []
     assert_sound(database)
+
+
+def test_a_run_that_only_an_unfinished_line_began_goes_when_the_line_ends(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("epoch 5, loss 0.5\nepoch 6, loss 0.4\nepoch 1, loss 0.7")
+    take(database, path)
+    assert sorted(runs_of(database)) == ["a", "a (2)"]
+    path.write_text("epoch 5, loss 0.5\nepoch 6, loss 0.4\nepoch 17, loss 0.3\n")
+    assert kinds(take(database, path)) == ["grown"]
+    assert [run.metrics[0].count for run in reader.runs(database)] == [3]
+    assert_sound(database)

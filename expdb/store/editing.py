@@ -13,7 +13,7 @@ from expdb.store import reader
 from expdb.store import statements as sql
 from expdb.store.database import Database
 from expdb.store.reader import MetricRecord
-from expdb.store.writer import Writer, as_number
+from expdb.store.writer import Writer, as_number, delete_run
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?i:nan|inf)")
 
@@ -183,14 +183,7 @@ def purge(database: Database, run_ids: list[int]) -> int:
                 " SELECT source_id, line_first FROM run_source WHERE run_id = ?",
                 (run_id,),
             )
-            for (metric_id,) in connection.execute("SELECT id FROM metric WHERE run_id = ?", (run_id,)).fetchall():
-                points += connection.execute(sql.DELETE_POINTS, (metric_id,)).rowcount
-            for table in ("metric", "param", "tag", "run_source", "edit", "artifact", "provenance", "run_dataset"):
-                connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
-            connection.execute("UPDATE logged_model SET run_id = NULL WHERE run_id = ?", (run_id,))
-            connection.execute("DELETE FROM finding WHERE run_id = ?", (run_id,))
-            connection.execute("UPDATE run SET parent_id = NULL WHERE parent_id = ?", (run_id,))
-            connection.execute("DELETE FROM run WHERE id = ?", (run_id,))
+            points += delete_run(connection, run_id)
         used = " UNION ".join(
             f"SELECT source_id FROM {table} WHERE source_id IS NOT NULL" for table in ("run_source", "claim", "finding")
         )

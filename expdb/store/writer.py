@@ -268,6 +268,19 @@ class Writer:
         return out
 
 
+def delete_run(connection: sqlite3.Connection, run_id: int) -> int:
+    """Take a run and all that hangs on it out of the database; the number of points deleted."""
+    points = 0
+    for (metric_id,) in connection.execute("SELECT id FROM metric WHERE run_id = ?", (run_id,)).fetchall():
+        points += connection.execute(sql.DELETE_POINTS, (metric_id,)).rowcount
+    for table in ("metric", "param", "tag", "run_source", "edit", "artifact", "provenance", "run_dataset", "finding"):
+        connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
+    connection.execute("UPDATE logged_model SET run_id = NULL WHERE run_id = ?", (run_id,))
+    connection.execute("UPDATE run SET parent_id = NULL WHERE parent_id = ?", (run_id,))
+    connection.execute("DELETE FROM run WHERE id = ?", (run_id,))
+    return points
+
+
 def derived_summary(connection: sqlite3.Connection, metric_id: int) -> Summary:
     """A metric's summary, from its points; memory does not grow with them."""
     summary = Summary()
@@ -334,11 +347,7 @@ class _Intake:
         """Runs that an unterminated last line seemed to begin, and that the whole line does not."""
         for line, known in self.known.items():
             if line > self.taken:
-                for metric_id in self.writer.open_metrics(known.id).values():
-                    self.at.execute(sql.DELETE_POINTS, (metric_id.id,))
-                for table in ("metric", "param", "tag", "run_source", "edit"):
-                    self.at.execute(f"DELETE FROM {table} WHERE run_id = ?", (known.id,))
-                self.at.execute("DELETE FROM run WHERE id = ?", (known.id,))
+                delete_run(self.at, known.id)
 
     def _close_all(self) -> None:
         """Store what is held of runs."""
