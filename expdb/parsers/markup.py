@@ -41,6 +41,7 @@ _IN_BRACKETS = re.compile(r"[(（][^()（）]*[)）]")
 _NUMBERED = re.compile(r"\d+[.)、．] ?")
 _CELL = re.compile(r"(?:\\.|[^|])*")
 _CODE_CELL = re.compile(r"(?:\\.|`[^`]*`|[^|])*")
+_MARKED = "[<`*_\\"
 _MARKS = (
     (re.compile(r"!?\[([^\[\]]{0,500})\]\([^()]{0,2000}\)"), r"\1"),
     (re.compile(r"</?[A-Za-z][^<>]{0,500}>"), ""),
@@ -388,8 +389,10 @@ def is_wide(text: str, most: int) -> bool:
 
 def plain(text: str) -> str:
     """Inline Markdown without its marks: emphasis, code ticks, links, tags, escapes. `a * b` and `x < y` stay."""
-    for pattern, kept in _MARKS:
-        text = pattern.sub(kept, text)
+    # Most lines bear no mark at all.
+    if any(map(text.__contains__, _MARKED)):
+        for pattern, kept in _MARKS:
+            text = pattern.sub(kept, text)
     return text.strip()
 
 
