@@ -243,13 +243,15 @@ class _Scanner:
         text = line.strip()
         if bold := _BOLD.fullmatch(text):
             return plain(bold[2]) or None
+        above = self.at not in (0, self.fence_end) and bool(self.lines[self.at - 1].strip())
+        if above:
+            return None
         text = plain(text).rstrip(":： ")
         if number := _NUMBERED.match(text):
             # "3. NIN" is a heading, "3. Download the data" an item of a list.
             text = text[number.end() :]
             if not (_is_name(text) and re.search(r"[A-Z\d]", text)):
                 return None
-        above = self.at not in (0, self.fence_end) and bool(self.lines[self.at - 1].strip())
         below = self.at + 1 < len(self.lines) and bool(self.lines[self.at + 1].strip())
         # What stands in brackets is a remark: "ResNet-50 (pretrained, lr=0.01)". Right behind a word they are a call.
         if (
@@ -259,11 +261,11 @@ class _Scanner:
             or _NO_CAPTION.search(_IN_BRACKETS.sub(" ", text).strip())
         ):
             return None
-        if below and not above:
+        if below:
             # A caption may sit right on top of what it names.
             after = self.lines[self.at + 1]
             below = not (_FENCE.match(after) or self._is_table(self.at + 1) or is_log_line(after))
-        return None if above or below else text
+        return None if below else text
 
     def _skip_comment(self) -> None:
         """What a page hides is no result; a comment that never ends is none."""
