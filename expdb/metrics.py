@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from expdb.records import Better, Kind, Unit
 
@@ -126,6 +127,80 @@ class Meaning:
     split: str | None
     words: str
     quantity: Quantity | None
+
+
+StepRole = Literal["epoch", "iteration"]
+
+# What counts a training's progress, in lower case and without punctuation.
+_EPOCH_WORDS = frozenset(
+    (
+        *("epoch", "epochs", "ep", "eps", "train epoch", "training epoch", "current epoch", "epoch num", "epoch idx"),
+        *("epoch index", "epoch number", "n epoch", "num epoch", "轮", "轮次", "周期", "回合", "训练轮次", "训练轮数"),
+    )
+)
+_ITERATION_WORDS = frozenset(
+    (
+        *("iter", "iters", "iteration", "iterations", "it", "its", "step", "steps", "global step", "global steps"),
+        *("globalstep", "train step", "training step", "trainstep", "global iter", "global iteration", "total steps"),
+        *("batch", "batches", "batch idx", "batch index", "minibatch", "mini batch", "update", "updates"),
+        *("num updates", "n updates", "current iteration", "iter num", "iter no", "num iter", "iteration number"),
+        *("total timesteps", "timesteps", "num timesteps", "round", "rounds", "boosting round", "tree", "trees"),
+        *("迭代", "迭代次数", "步", "步数", "批次", "训练步数", "nstep", "n iter", "niter", "micro step"),
+    )
+)
+# What is printed beside results: the machine's work, what is left to do, what was best so far.
+_ASIDE_WORDS = frozenset(
+    (
+        *("eta", "remaining", "mem", "memory", "max mem", "max memory", "gpu mem", "gpu memory", "cuda mem"),
+        *("data", "data time", "batch time", "iter time", "iteration time", "step time", "load time", "net time"),
+        *("model time", "forward time", "backward time", "speed", "throughput", "fps", "ips", "wps", "ups", "wpb"),
+        *("bsz", "num updates", "tokens", "images", "samples", "samples per sec", "samples sec", "examples sec"),
+        *(
+            "img s",
+            "images sec",
+            "imgs sec",
+            "it s",
+            "tok s",
+            "tokens sec",
+            "words sec",
+            "n parameters",
+            "mfu",
+            "ppl s",
+        ),
+        *("wall", "train wall", "gb free", "gnorm wall", "percent complete", "reader cost", "batch cost"),
+        *("avg reader cost", "avg batch cost", "avg samples", "memallocated", "maxmemallocated", "mem allocated"),
+        *("max mem allocated", "runningavgsamplespersec", "currsamplespersec", "running avg samples per sec"),
+        *("curr samples per sec", "train samples per second", "train steps per second", "eval samples per second"),
+        *(
+            "eval steps per second",
+            "samples per second",
+            "steps per second",
+            "train runtime",
+            "eval runtime",
+            "runtime",
+        ),
+        *("total flos", "timestamp", "wall time", "time stamp", "patience", "bad epochs", "counter", "eta seconds"),
+        *("gpu", "time iter", "interval time", "elapsed time per iteration", "consumed samples", "number of nan"),
+        *("剩余时间", "预计剩余时间", "显存", "内存", "速度"),
+    )
+)
+_BEST_WORDS = frozenset(("best", "max", "highest", "so far", "最佳", "最好", "最高", "历史最佳"))
+
+
+@lru_cache(maxsize=4096)
+def step_role(label: str) -> StepRole | None:
+    """Whether a label counts epochs or iterations (steps, batches, updates, boosting rounds); None for everything
+    else."""
+    words = " ".join(_WORD.findall(_CAMEL.sub(" ", label.replace("_", " ")))).lower()
+    return "epoch" if words in _EPOCH_WORDS else "iteration" if words in _ITERATION_WORDS else None
+
+
+@lru_cache(maxsize=4096)
+def is_aside(label: str) -> bool:
+    """Whether a label is printed beside results and is none: ETA, speed, memory, the best so far."""
+    words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", label.replace("_", " ")))]
+    joined = " ".join(words)
+    return joined in _ASIDE_WORDS or "so far" in joined or any(word in _BEST_WORDS for word in words)
 
 
 @lru_cache(maxsize=4096)

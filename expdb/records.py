@@ -9,20 +9,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-Kind = Literal["curve", "reported"]
+Kind = Literal["curve", "reported", "aside"]
 Unit = Literal["fraction", "percent", "s", "ms", "min", "h"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 Better = Literal["max", "min"]
 
 CURVE: Kind = "curve"
 REPORTED: Kind = "reported"
+# Printed beside the results and no result: ETA, speed, memory, the best so far. Shown by parse, not stored.
+ASIDE: Kind = "aside"
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One curve of one run, or one number that a page states.
 
-    label: as printed. name: canonical, `split/quantity`. unit: None until the values are all seen.
+    label: as printed. name: canonical, `split/quantity`. unit: None until the values are all seen. kind: a reader
+    marks asides as such, and only where a source holds something else: an aside that is all there is is a curve.
     step_unit: what the step counts: epoch, iteration, step or row. rule: how a page says it chose a
     reported value (best, last, mean), None where it does not say.
     """
@@ -97,7 +100,22 @@ class Unparsed:
     examples: tuple[tuple[int, str], ...] = ()
 
 
-Event = Document | RunStart | Points | Repeat | Unparsed
+@dataclass(frozen=True, slots=True)
+class LineKind:
+    """One kind of line (or record) that a reader found, told to the person by `parse --explain`.
+
+    line, text: the first of them. count: how many there were. step: which field is the step, None where none is.
+    fields: (label, canonical name, what it was taken for and why), in the order of the line.
+    """
+
+    line: int
+    text: str
+    count: int
+    step: str | None
+    fields: tuple[tuple[str, str, str], ...]
+
+
+Event = Document | LineKind | RunStart | Points | Repeat | Unparsed
 
 
 @dataclass(slots=True)
