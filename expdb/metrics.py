@@ -102,7 +102,7 @@ QUANTITIES = (
     Quantity("time", "min", ("time", "elapsed", "elapsed time"), unit="s", has_split=False),
 )
 
-_SPLIT_OF = {alias: split for split, aliases in SPLITS.items() for alias in aliases}
+SPLIT_OF = {alias: split for split, aliases in SPLITS.items() for alias in aliases}
 _QUANTITY_OF = {alias: quantity for quantity in QUANTITIES for alias in quantity.aliases}
 _BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}
 
@@ -115,9 +115,45 @@ UNIT_WORDS: dict[str, Unit] = {
 }
 
 # A Chinese label has no spaces: its words are cut at the split's name, which comes first.
-_CJK_SPLIT = re.compile(f"({'|'.join(sorted((a for a in _SPLIT_OF if not a.isascii()), key=len, reverse=True))})的?")
+_CJK_SPLIT = re.compile(f"({'|'.join(sorted((a for a in SPLIT_OF if not a.isascii()), key=len, reverse=True))})的?")
 _CAMEL = re.compile(r"(?<=[a-z0-9]{2})(?=[A-Z][a-z])")
 _WORD = re.compile(r"[^\W_]+(?:@[\d.]+)?")
+# Of one quantity a log may print the batch's value, the running average and the epoch's.
+_MOMENT = re.compile(r"_(?:avg|step|epoch|\d+)$")
+# LightGBM and Sagemaker number their data: valid_0's auc.
+_NUMBERED = re.compile(r"(?<=[a-z])_?\d*'s\b")
+# Words that say nothing of the quantity: "accuracy of the network on the 10000 test images".
+FILLING = frozenset(
+    [
+        "set",
+        "of",
+        "the",
+        "on",
+        "in",
+        "for",
+        "at",
+        "network",
+        "net",
+        "model",
+        "images",
+        "image",
+        "data",
+        "dataset",
+        "samples",
+        "examples",
+        "current",
+        "this",
+        "split",
+    ]
+)
+# A label of unknown words is as good or bad as its last one: "semantic loss", "token acc".
+_LAST_WORDS: dict[str, Better] = {
+    **dict.fromkeys(
+        ("loss", "losses", "error", "err", "perplexity", "ppl", "损失", "误差", "错误率", "bpb", "bpc"), "min"
+    ),
+    **dict.fromkeys(("acc", "accuracy", "precision", "recall", "f1", "auc", "iou", "miou", "map", "dice"), "max"),
+    **dict.fromkeys(("reward", "bleu", "psnr", "ssim", "准确率", "正确率", "精度", "召回率"), "max"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,19 +244,20 @@ def meaning_of(label: str) -> Meaning:
     """Split, remaining words and known quantity of a printed label."""
     words: list[str] = []
     split = None
-    for word in _WORD.findall(_CJK_SPLIT.sub(lambda found: f" {found[1]} ", _CAMEL.sub(" ", label))):
+    spaced = _CJK_SPLIT.sub(lambda found: f" {found[1]} ", _CAMEL.sub(" ", _NUMBERED.sub("", label)))
+    for word in _WORD.findall(spaced):
         lowered = word.lower()
         # "best val acc" and "acc_val" both name a split; only the first such word does.
-        if split is None and lowered in _SPLIT_OF:
-            split = _SPLIT_OF[lowered]
-        elif lowered != "set":
+        if split is None and lowered in SPLIT_OF:
+            split = SPLIT_OF[lowered]
+        elif lowered not in FILLING:
             words.append(lowered)
     joined = " ".join(words)
     return Meaning(split, joined, _QUANTITY_OF.get(joined))
 
 
-def canonical(label: str, kind: Kind = "curve") -> str:
-    """Name `split/quantity` of a printed label.
+def canonical(label: str, kind: Kind = "curve", split: str | None = None) -> str:
+    """Name `split/quantity` of a printed label. split: what stands around it says, where the label says nothing.
 
     A bare loss or accuracy is the training's own in a log (it prints what it just computed) and the
     test's on a page (a results table states results).
@@ -229,9 +266,9 @@ def canonical(label: str, kind: Kind = "curve") -> str:
     quantity = meaning.quantity
     if quantity and not quantity.has_split:
         return f"{meaning.split}/{quantity.name}" if meaning.split else quantity.name
-    words = quantity.name if quantity else meaning.words.replace(" ", "_") or label.strip() or "value"
-    if meaning.split:
-        return f"{meaning.split}/{words}"
+    words = quantity.name if quantity else meaning.words.replace(" ", "_") or "value"
+    if meaning.split or split:
+        return f"{meaning.split or split}/{words}"
     if quantity:
         return f"{TEST if kind == 'reported' else TRAIN}/{words}"
     return words
@@ -245,7 +282,17 @@ def is_known(label: str) -> bool:
 def better(name: str) -> Better | None:
     """Which way a metric improves, by its canonical name or label; None where nobody can say."""
     quantity = _quantity(name)
-    return quantity.better if quantity else None
+    if quantity:
+        return quantity.better
+    words = meaning_of(name.rsplit("/", 1)[-1]).words.split()
+    return _LAST_WORDS.get(words[-1]) if words else None
+
+
+@lru_cache(maxsize=4096)
+def is_result(label: str) -> bool:
+    """Whether a label names something trained for: it can be better or worse, and is no time and no aside."""
+    quantity = _quantity(label)
+    return better(label) is not None and (quantity is None or quantity.unit is None) and not is_aside(label)
 
 
 def unit_of(name: str, low: float | None, high: float | None) -> Unit | None:
@@ -285,4 +332,5 @@ def common_unit(units: Iterable[Unit | None]) -> Unit | None:
 
 
 def _quantity(name: str) -> Quantity | None:
-    return _BY_NAME.get(name.rsplit("/", 1)[-1]) or meaning_of(name).quantity
+    last = name.rsplit("/", 1)[-1]
+    return _BY_NAME.get(last) or _BY_NAME.get(_MOMENT.sub("", last)) or meaning_of(name).quantity

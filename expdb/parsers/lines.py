@@ -1,126 +1,54 @@
-"""Log lines of the kind "epoch 3, loss 0.25, test accuracy 0.81": fields found in one, compiled for all.
+"""Log lines of any shape to runs: the kinds of line are found in the text itself and compiled for all of it.
 
-The first line of a kind is taken apart by hand; a pattern made from it then reads every line like it at
-the speed of `re`. One more branch of the pattern takes whatever no template fits, so that the n-th match
-is the n-th line and line numbers cost nothing.
+The n-th match of the compiled pattern is the n-th line, for one more branch of it takes whatever no kind fits: so
+line numbers cost nothing. What stands on lines of several kinds is put together by where the training is: its epoch
+and its iteration.
 """
 
 import re
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, compress, pairwise
 from operator import lt
 
 from expdb import metrics
-from expdb.records import Curve, Metric, Points, RunStart, Unit, Unparsed
+from expdb.parsers.templates import Field, Template, pieces, split_in, template_of, template_of_parts
+from expdb.parsers.terminal import settle
+from expdb.records import ASIDE, Curve, LineKind, Metric, Points, RunStart, Unparsed
 
 EXAMPLES = 5
 # More kinds of line than this in one file are read one by one.
-TEMPLATES = 8
-LINE_LIMIT = 4096
+TEMPLATES = 24
+# So many lines show which kinds a text has.
+_SHOWN = 40
 # No float prints more digits behind the point by itself.
 MOST_DIGITS = 20
+_MOST_STEP = 1 << 62
 
-_MAYBE, _SOME = "[ \\t]*", "[ \\t]+"
-_PUNCTUATION = ",;|:=，；："
-_GAP = "[ \\t,;|，；、]"
-_NUMBER = r"[-+]?(?:(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+|(?i:nan|inf(?:inity)?))"
-# "loss nan acc 0.5" is two fields.
-_WORD = r"(?!(?i:nan|inf(?:inity)?)(?![\w@/\-]))[^\W\d][\w@/\-]*"
-_UNIT = "|".join(sorted(map(re.escape, metrics.UNIT_WORDS), key=len, reverse=True))
-# On a page a line may end in a hard break.
-_END = rf"{_GAP}*(?:(?:<br ?/?>|\\)[ \t]*)?\r?"
+
+def is_log_line(line: str) -> bool:
+    """Whether the line, wherever it stands, is measured rather than said: it has a step and a result, or two results
+    and nothing else."""
+    template = template_of(_BREAK.sub("", line.removesuffix("\r").rstrip(" \t")))
+    if template is None or not template.exact:
+        return False
+    if template.has_epoch and template.fields[0].role == "epoch":
+        return bool(template.values) and _tells(template)
+    return template.known > 1 and not template.positions
+
+
+def _tells(template: Template) -> bool:
+    # "epochs: 90, lr: 0.1" is a configuration.
+    return template.known > 0 or not template.fields[0].label.lower().endswith("epochs")
+
+
 _BREAK = re.compile(r"(?:<br ?/?>|\\)$")
-# No blanks may be read in two ways: a line of blanks would take for ever.
 _EPOCH = re.compile(
     r"[ \t]*(?i:epochs?|轮次|轮)[ \t]*(?:[:=：#][ \t]*)?(?:[\[(][ \t]*)?(\d{1,18})"
     r"(?:[ \t]*/[ \t]*\d+)?(?:[ \t]*[\])])?(?:[ \t]*[:：])?(?![\w.%])"
 )
-# The digit of "top-1" or "prec@1" belongs to its word.
-_ANY_NUMBER = re.compile(r"(?<![\w.@/\-])[-+]?\d+(?:\.\d+)?(?![\w.])")
-_FIELD = re.compile(
-    rf"({_WORD}(?: {_WORD}){{0,3}})(?:[ \t]*[:=：][ \t]*|[ \t]+)({_NUMBER})"
-    # A unit is glued to its number, or ends its field: in "0.5 min 0.1" min is the next label.
-    rf"((?:{_UNIT})(?![\w.])| (?:{_UNIT})(?=[ \t]*(?:[,;|，；\t\r]|$)))?(?![\w.%])"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One `label value` of a line."""
-
-    label: str
-    unit: Unit | None
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """One kind of line. pattern: one group for the epoch where there is one, then one for each field."""
-
-    fields: tuple[Field, ...]
-    has_epoch: bool
-    pattern: str
-
-
-def template_of(line: str) -> Template | None:
-    """The kind of a log line, None where it is none: every character must belong to a field or a gap.
-
-    A line without an epoch is only taken when two or more of its labels are known quantities. "epoch 10 and 20" is
-    prose, "epochs: 90, lr: 0.1" a configuration.
-    """
-    # The cheap test first: pages ask this of every line of prose.
-    if len(line) > LINE_LIMIT or not any(map(str.isdigit, line)):
-        return None
-    # Lines that differ in their numbers alone are of one kind, which is worked out once.
-    template = _template(_ANY_NUMBER.sub("0", _BREAK.sub("", line.removesuffix("\r").rstrip(" \t")).rstrip(" \t")))
-    # "epoch 2.5" and "epoch -1" only look like an epoch once all numbers are alike.
-    return template if template and re.fullmatch(template.pattern, line) else None
-
-
-@lru_cache(maxsize=4096)
-def _template(line: str) -> Template | None:
-    pieces, fields, at = [], [], 0
-    found = _EPOCH.match(line)
-    if found:
-        pieces.append(_tolerant(line[: found.start(1)]) + r"(\d{1,18})" + _counter(line[found.end(1) : found.end()]))
-        at = found.end()
-    else:
-        pieces.append(_MAYBE)
-        at = len(line) - len(line.lstrip(" \t"))
-    gap = re.compile(f"{_GAP}+")
-    while at < len(line):
-        space = gap.match(line, at)
-        if space:
-            at = space.end()
-        elif pieces[-1] != _MAYBE:
-            return None
-        if at == len(line):
-            break
-        field = _FIELD.match(line, at)
-        if not field:
-            return None
-        label, _, unit = field.groups()
-        # A counter among the fields ("epoch 3, step 40") is a matter for readers that know its format.
-        fields.append(Field(label, metrics.UNIT_WORDS[unit.strip()] if unit else None))
-        pieces.append((_tolerant(space[0]) if space else "") + _tolerant(line[field.start() : field.start(2)]))
-        pieces.append(f"({_NUMBER}){re.escape(unit) if unit else ''}")
-        at = field.end()
-    if not fields or not (_tells(found[0], line[found.end() :], fields) if found else _known(fields) > 1):
-        return None
-    return Template(tuple(fields), bool(found), "".join(pieces).replace(_MAYBE * 2, _MAYBE) + _END)
-
-
-def _known(fields: Sequence[Field]) -> int:
-    return sum(metrics.is_known(field.label) for field in fields)
-
-
-def _tells(epoch: str, rest: str, fields: Sequence[Field]) -> bool:
-    """Whether what follows the epoch is measured, rather than said or set."""
-    if "epochs" in epoch.lower() and "/" not in epoch:
-        return any(metrics.better(metrics.canonical(field.label)) for field in fields)
-    return any(mark in rest for mark in f"\t{_PUNCTUATION}") or _known(fields) > 0
 
 
 def epoch_of(line: str) -> int | None:
@@ -129,206 +57,647 @@ def epoch_of(line: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def is_log_line(line: str) -> bool:
-    """Whether the line is an epoch line or a row of known quantities."""
-    return template_of(line) is not None
-
-
-def _tolerant(text: str) -> str:
-    """The text as a pattern that does not mind how wide its blanks are."""
-    out: list[str] = []
-    for part in re.findall(rf"[ \t]+|[{_PUNCTUATION}]|[^ \t{_PUNCTUATION}]+", text):
-        if part in _PUNCTUATION:
-            # Around punctuation blanks come and go.
-            out[-1:] = [*(one for one in out[-1:] if one not in (_SOME, _MAYBE)), _MAYBE, re.escape(part), _MAYBE]
-        elif not part.isspace():
-            out.append(re.escape(part))
-        elif out[-1:] != [_MAYBE]:
-            out.append(_SOME)
-    return "".join(out)
-
-
-def _counter(text: str) -> str:
-    """What stands behind the epoch's number: `/200]`, `:` or nothing."""
-    parts = re.findall(r"[ \t]+|\d+|[^ \t\d]", text)
-    return "".join(_MAYBE if p.isspace() else r"\d+" if p.isdecimal() else re.escape(p) for p in parts)
-
-
 @dataclass(slots=True)
 class _Rows:
-    """Lines of one template: texts has one sequence per group."""
+    """Lines of one kind: texts has one sequence per field.
+
+    steps, epochs: where the training was; counted: so many of the first have no step, theirs count them.
+    """
 
     template: Template
     lines: Sequence[int]
     texts: list[Sequence[str]]
     steps: Sequence[int] = ()
-    # So many of the first have no epoch: their steps count them.
+    epochs: Sequence[float | None] | None = None
+    step_unit: str = "epoch"
     counted: int = 0
 
     def between(self, first: int, last: int) -> "_Rows":
         """Those with first <= line < last."""
         low, high = bisect_left(self.lines, first), bisect_left(self.lines, last)
-        if low == 0 and high == len(self.lines):
-            return self
-        cut = slice(low, high)
+        return self if low == 0 and high == len(self.lines) else self._cut(slice(low, high), max(0, self.counted - low))
+
+    def _cut(self, cut: slice, counted: int) -> "_Rows":
         texts = [t[cut] for t in self.texts]
-        return _Rows(self.template, self.lines[cut], texts, self.steps[cut], max(0, self.counted - low))
+        epochs = self.epochs[cut] if self.epochs is not None else None
+        return _Rows(self.template, self.lines[cut], texts, self.steps[cut], epochs, self.step_unit, counted)
+
+    def where(self, mask: Sequence[bool], template: Template | None = None) -> "_Rows":
+        """Those that the mask chooses, as another template's."""
+        return _Rows(
+            template or self.template,
+            list(compress(self.lines, mask)),
+            [list(compress(t, mask)) for t in self.texts],
+            list(compress(self.steps, mask)) if self.steps else (),
+            list(compress(self.epochs, mask)) if self.epochs is not None else None,
+            self.step_unit,
+            self.counted,
+        )
+
+    def column(self, role: str) -> Sequence[str] | None:
+        """The texts of the first field with the role."""
+        for one, texts in zip(self.template.fields, self.texts, strict=True):
+            if one.role == role:
+                return texts
+        return None
+
+
+@dataclass(slots=True)
+class _Kind:
+    """What is known of one kind of line over all blocks."""
+
+    line: int
+    text: str
+    count: int = 0
+    accepted: bool = False
+    last: tuple[float, float] | None = None
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Where the training is. offset: iterations of the epochs before this one, where each counts anew."""
+
+    epoch: int | None = None
+    iteration: int | None = None
+    base: int | None = None
+    offset: int = 0
+    in_epoch: bool | None = None
 
 
 class LineReader:
     """Blocks of log text to runs. index: of the first run it will find.
 
-    A run ends where the epoch falls back to where the run began, or below (a log appended to itself); an
-    epoch that only steps back a little is a resumed training and stays in its run.
+    A run ends where the epoch (or the iteration, where no epoch is printed) falls back to where the run began, or
+    below: a log appended to itself. One that only steps back a little is a resumed training and stays in its run.
+    Lines of two trainings that wrote into one file at a time are told apart by their steps.
     """
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, index: int = 0, pinned: Sequence[Template] = ()) -> None:
         self.index = index - 1
         self.runs = 0
-        self._templates: dict[Template, None] = {}
-        self._pattern: re.Pattern[str] | None = None
-        self._first_step = 0
-        self._last_step: int | None = None
+        self._pinned = tuple(pinned)
+        self._kinds: dict[Template, _Kind] = {}
+        self._compiled: dict[Template, None] = dict.fromkeys(pinned)
+        self._strong = False
+        self._names: dict[tuple[Template, int], Metric] = {}
+        self._levels: dict[str, set[str]] = {}
+        self._clock = _Clock()
+        self._first: float | None = None
         self._begun = False
         self._counted: dict[Template, int] = {}
+        self._section: str | None = None
+        self._chains: list[list[float]] = []
         self._unparsed = 0
         self._examples: list[tuple[int, str]] = []
 
     @property
     def unparsed(self) -> Unparsed:
-        """Lines read so far that are not blank and fit no template."""
-        return Unparsed(self._unparsed, tuple(self._examples))
+        """Lines read so far that are not blank and of no kind."""
+        return Unparsed(self._unparsed, tuple(sorted(self._examples)[:EXAMPLES]))
+
+    def kinds(self) -> Iterator[LineKind]:
+        """What was found so far, in the order of the file."""
+        for template, kind in sorted(self._kinds.items(), key=lambda item: item[1].line):
+            if kind.accepted:
+                yield LineKind(kind.line, kind.text[:200], kind.count, _step_said(template), self._told(template))
 
     def feed(self, line: int, text: str) -> Iterator[RunStart | Points]:
         """Read whole lines, the first of which has the given number."""
-        groups = self._read(line, text)
-        if not groups:
+        body, origins = settle(text)
+        body = body[:-1] if body.endswith("\n") else body
+        groups, rest = self._read(body)
+        if origins is not None:
+            at = [line + origin for origin in origins]
+            for rows in groups:
+                rows.lines = [at[i] for i in rows.lines]
+            rest = [(at[i], said) for i, said in rest]
+        else:
+            for rows in groups:
+                rows.lines = _moved(rows.lines, line)
+            rest = [(line + i, said) for i, said in rest]
+        groups = self._judged(groups, body, line if origins is None else None, rest)
+        if groups:
+            groups = list(chain.from_iterable(map(self._parted, groups)))
+            self._give_steps(groups)
+            groups = self._sectioned(groups, rest)
+            self._name(groups)
+            yield from self._run_events(groups)
+        for number, said in rest:
+            if not said.isspace():
+                self._skip(number, said)
+
+    # Reading
+
+    def _read(self, body: str) -> tuple[list[_Rows], list[tuple[int, str]]]:
+        """Rows by kind, each in the order of lines (0-based); the other lines that are not empty."""
+        for _ in range(3):
+            groups, rest = self._matched(body)
+            if len(rest) < 8 or not self._learn(rest):
+                break
+        fresh: dict[Template, tuple[list[int], list[list[str]]]] = {}
+        left = []
+        for number, said in rest:
+            parts = pieces(said) if len(said) <= _LINE_LIMIT else [said]
+            template = template_of_parts(parts) if len(parts) > 1 else None
+            if template is None:
+                left.append((number, said))
+                continue
+            numbers, texts = fresh.setdefault(template, ([], []))
+            numbers.append(number)
+            texts.append([parts[2 * one.index + 1] for one in template.fields])
+        by_template = {rows.template: rows for rows in groups}
+        for template, (numbers, texts) in fresh.items():
+            columns: list[Sequence[str]] = list(zip(*texts, strict=True))
+            known = by_template.get(template)
+            if known is None:
+                groups.append(_Rows(template, numbers, columns))
+                continue
+            # The pattern of a kind may miss a line whose key is the same: put them in order.
+            order = sorted(range(len(known.lines) + len(numbers)), key=[*known.lines, *numbers].__getitem__)
+            known.lines = [[*known.lines, *numbers][i] for i in order]
+            known.texts = [[[*old, *new][i] for i in order] for old, new in zip(known.texts, columns, strict=True)]
+        return groups, left
+
+    def _matched(self, body: str) -> tuple[list[_Rows], list[tuple[int, str]]]:
+        if not self._compiled:
+            return [], [(i, said) for i, said in enumerate(body.split("\n")) if said and not said.isspace()]
+        found = _compiled(tuple(self._compiled)).findall(body)
+        columns: list[Sequence[str]] = list(zip(*found, strict=True))
+        groups, at = [], 0
+        for template in self._compiled:
+            width = len(template.fields)
+            texts, at = columns[at : at + width], at + width
+            if "" not in texts[0]:
+                return [_Rows(template, range(len(found)), texts)], []
+            mask = list(map(bool, texts[0]))
+            if any(mask):
+                numbers = list(compress(range(len(mask)), mask))
+                groups.append(_Rows(template, numbers, [list(compress(t, mask)) for t in texts]))
+        rest = columns[-1]
+        return groups, [(i, said) for i, said in enumerate(rest) if said and not said.isspace()] if any(rest) else []
+
+    def _learn(self, rest: list[tuple[int, str]]) -> bool:
+        """Compile the kinds that are frequent among lines of no compiled kind; whether there are any."""
+        if len(self._compiled) >= TEMPLATES:
+            return False
+        stride = max(1, len(rest) // _SHOWN)
+        seen: dict[Template, int] = {}
+        shown = chain(rest[: _SHOWN // 2], rest[_SHOWN // 2 :: stride])
+        for _, said in shown:
+            if (template := template_of(said)) and template not in self._compiled:
+                seen[template] = seen.get(template, 0) + 1
+        often = [t for t, count in sorted(seen.items(), key=lambda item: -item[1]) if count > 1]
+        for template in often[: TEMPLATES - len(self._compiled)]:
+            self._compiled[template] = None
+        return bool(often)
+
+    # Judging
+
+    def _judged(self, groups: list[_Rows], body: str, first: int | None, rest: list[tuple[int, str]]) -> list[_Rows]:
+        """The rows of kinds that tell of a training; lines of the others go to rest."""
+        said = body.split("\n") if any(rows.template not in self._kinds for rows in groups) else []
+        for rows in groups:
+            if rows.template not in self._kinds:
+                line = rows.lines[0]
+                text = said[line - first] if first is not None else ""
+                self._kinds[rows.template] = _Kind(line, text)
+        strong = [rows for rows in groups if self._is_strong(rows)]
+        headers = [rows for rows in groups if not rows.template.values and len(rows.lines) > 1]
+        results = [rows for rows in groups if rows.template.known and len(rows.lines) > 1]
+        if not strong and headers and results:
+            strong = results
+        self._strong = self._strong or bool(strong)
+        begun = min((rows.lines[0] for rows in strong), default=0)
+        out = []
+        for rows in groups:
+            kind = self._kinds[rows.template]
+            if not kind.accepted and self._strong:
+                kind.accepted = rows in strong or self._is_weak(rows, begun)
+            if kind.accepted:
+                kind.count += len(rows.lines)
+                out.append(rows)
+            else:
+                rest += self._spoken(rows, said, first)
+        rest.sort()
+        return out
+
+    def _spoken(self, rows: _Rows, said: list[str], first: int | None) -> list[tuple[int, str]]:
+        if first is not None and said:
+            return [(line, said[line - first]) for line in rows.lines]
+        return [(line, self._kinds[rows.template].text) for line in rows.lines]
+
+    def _is_strong(self, rows: _Rows) -> bool:
+        """Whether rows of this kind alone show that this is a training's log."""
+        template, count = rows.template, len(rows.lines)
+        if self._kinds[template].accepted or template in self._pinned:
+            return True
+        values = [one for one in template.values if not one.aside]
+        if not values:
+            return False
+        if template.positions:
+            moves = len(set(_position_texts(rows))) > 1
+            if template.known:
+                return template.exact or (count > 1 and moves) or _varies(rows)
+            return (template.exact and count == 1 and _tells(template)) or (count > 2 and moves and _has_points(rows))
+        if template.known > 1 and template.exact:
+            return True
+        return template.known > 0 and count > 2 and _varies(rows) and (template.exact or template.split is not None)
+
+    def _is_weak(self, rows: _Rows, begun: int) -> bool:
+        """Whether rows of this kind tell of a training that others show."""
+        template = rows.template
+        if not template.values:
+            return True
+        if template.known or any(one.aside and _is_best(one) for one in template.values):
+            return True
+        if template.positions:
+            return _has_points(rows)
+        # A model's description prints numbers, too.
+        return len(rows.lines) > 2 and rows.lines[0] >= begun and _has_points(rows) and _varies(rows)
+
+    def _skip(self, line: int, text: str) -> None:
+        self._unparsed += 1
+        if len(self._examples) < EXAMPLES:
+            self._examples.append((line, text.rstrip("\r")[:200]))
+
+    def _parted(self, rows: _Rows) -> list[_Rows]:
+        """A progress bar that runs first over the training data, then over the test data, is two kinds of line."""
+        template = rows.template
+        totals = rows.column("total")
+        if template.split or totals is None or template.positions != {"iteration"} or not template.values:
+            return [rows]
+        if any(one.split for one in template.values) or template.fields[0].label != "counter":
+            return [rows]
+        counts = rows.column("iteration")
+        assert counts is not None, "a total belongs to a counter"
+        if template.bar == "=" and any(map(str.__eq__, counts, totals)):
+            # Until a bar is full, its numbers are those of a part of the epoch.
+            rows = rows.where(list(map(str.__eq__, counts, totals)))
+            totals = rows.column("total")
+            assert totals is not None
+        first, *others = dict.fromkeys(totals)
+        if len(others) != 1:
+            return [rows]
+        out = []
+        for total, split in ((first, metrics.TRAIN), (others[0], metrics.TEST)):
+            kind = _of_split(template, split)
+            self._kinds.setdefault(kind, replace(self._kinds[template]))
+            out.append(rows.where([one == total for one in totals], kind))
+        return out
+
+    # Where the training is
+
+    def _give_steps(self, groups: list[_Rows]) -> None:
+        """Each row's step and epoch; a row without one takes that of the training it follows, or counts its kind."""
+        training = [rows for rows in groups if _counts(rows.template)]
+        if not training:
+            training = [rows for rows in groups if rows.template.positions]
+        for rows in training:
+            self._own_steps(rows, training)
+        known: list[tuple[int, int | None, int | None]] = []
+        others = [rows for rows in groups if not rows.steps]
+        if others:
+            for rows in training:
+                steps = rows.steps if "iteration" in rows.template.positions else [None] * len(rows.lines)
+                epochs: Sequence[float | None] = rows.steps if rows.epochs is None else rows.epochs
+                if "epoch" not in rows.template.positions:
+                    epochs = [None] * len(rows.lines)
+                known += zip(rows.lines, steps, epochs, strict=True)  # type: ignore[arg-type]
+            known.sort(key=lambda row: row[0])
+            known = _filled(known, self._clock)
+            at_lines = [line for line, _, _ in known]
+            for rows in others:
+                self._borrowed_steps(rows, at_lines, known)
+        if known:
+            self._clock.epoch, self._clock.iteration = known[-1][2], known[-1][1]
+        elif len(training) == 1:
+            rows = training[0]
+            if "iteration" in rows.template.positions:
+                self._clock.iteration = rows.steps[-1]
+                self._clock.epoch = int(rows.epochs[-1]) if rows.epochs and rows.epochs[-1] is not None else None
+            else:
+                self._clock.epoch = rows.steps[-1]
+
+    def _own_steps(self, rows: _Rows, training: list[_Rows]) -> None:
+        epochs = _integers(rows.column("epoch"))
+        iterations = _integers(rows.column("iteration"))
+        if iterations is None:
+            assert epochs is not None, "a position is an epoch or an iteration"
+            if "iteration" in rows.template.positions:
+                epochs = None
+            rows.steps, rows.step_unit = epochs or list(range(len(rows.lines))), "epoch"
             return
-        self._give_steps(groups)
+        rows.step_unit = "iteration"
+        if epochs is None:
+            rows.steps = iterations
+            outer = [r for r in training if r.template.positions == {"epoch"}]
+            if outer:
+                self._within(rows, iterations, outer)
+            return
+        rows.epochs = epochs
+        rows.steps = self._risen(rows, epochs, iterations)
+
+    def _within(self, rows: _Rows, iterations: Sequence[int], outer: list[_Rows]) -> None:
+        """Steps of rows whose epoch is printed on lines of another kind."""
+        marks = sorted(
+            chain.from_iterable(zip(r.lines, _integers(r.column("epoch")) or [], strict=True) for r in outer)
+        )
+        lines = [line for line, _ in marks]
+        epochs: list[int | None] = []
+        for line in rows.lines:
+            place = bisect_right(lines, line)
+            epochs.append(marks[place - 1][1] if place else self._clock.epoch)
+        if None in epochs:
+            # Before the first mark nobody knows: the epoch before it.
+            low = next((e for e in epochs if e is not None), 1) - 1
+            epochs = [low if e is None else e for e in epochs]
+        rows.epochs = epochs
+        rows.steps = self._risen(rows, [e for e in epochs if e is not None], iterations)
+
+    def _risen(self, rows: _Rows, epochs: Sequence[int], iterations: Sequence[int]) -> Sequence[int]:
+        """Iterations counted through, where they are printed from the start of each epoch."""
+        clock = self._clock
+        if clock.base is None:
+            clock.base = min(1, max(0, epochs[0]))
+        if clock.in_epoch is None and any(map(lt, iterations[1:], iterations)):
+            clock.in_epoch = (
+                any(
+                    after < before and later > sooner
+                    for (before, sooner), (after, later) in pairwise(zip(iterations, epochs, strict=True))
+                )
+                or None
+            )
+        totals = _integers(rows.column("total")) if rows.template.counts_batches else None
+        if totals and (clock.in_epoch or (clock.in_epoch is None and iterations[-1] <= totals[-1])):
+            # A counter of samples or batches of the epoch.
+            base = clock.base
+            return [max(0, e - base) * t + i for e, t, i in zip(epochs, totals, iterations, strict=True)]
+        if not clock.in_epoch:
+            return iterations
+        out, offset, last, epoch = [], clock.offset, None, epochs[0]
+        for e, i in zip(epochs, iterations, strict=True):
+            if last is not None and e > epoch and i < last:
+                offset += last
+            elif e < epoch:
+                offset = 0
+            out.append(offset + i)
+            last, epoch = i, e
+        clock.offset = offset
+        return out
+
+    def _borrowed_steps(
+        self, rows: _Rows, at_lines: list[int], known: list[tuple[int, int | None, int | None]]
+    ) -> None:
+        own = _integers(rows.column("epoch"))
+        if own is not None:
+            rows.steps = own
+            return
+        count = self._counted.get(rows.template, 0)
+        steps, epochs = [], []
+        for line in rows.lines:
+            place = bisect_right(at_lines, line)
+            _, iteration, epoch = known[place - 1] if place else (0, self._clock.iteration, self._clock.epoch)
+            if epoch is not None:
+                steps.append(epoch)
+            elif iteration is not None:
+                steps.append(iteration)
+                rows.step_unit = "iteration"
+            else:
+                steps.append(count + rows.counted)
+                rows.counted += 1
+            epochs.append(epoch)
+        self._counted[rows.template] = count + rows.counted
+        rows.steps = steps
+        if rows.counted:
+            rows.step_unit = "row"
+
+    # What a line without a split speaks of
+
+    def _sectioned(self, groups: list[_Rows], rest: list[tuple[int, str]]) -> list[_Rows]:
+        """Rows that say nothing of their split belong to what was last spoken of: "Evaluating ...", "Test: [3/10]"."""
+        vague = [rows for rows in groups if _is_vague(rows.template)]
+        marks: list[tuple[int, str]] = []
+        if vague or not groups:
+            for rows in groups:
+                split = rows.template.split or (metrics.TRAIN if "iteration" in rows.template.positions else None)
+                if split and not _is_vague(rows.template):
+                    marks += zip(rows.lines, [split] * len(rows.lines), strict=True)
+            marks += [(number, split) for number, said in rest if len(said) < 100 and (split := split_in(said))]
+            marks.sort(key=lambda mark: mark[0])
+        out = [rows for rows in groups if not _is_vague(rows.template)]
+        lines = [line for line, _ in marks]
+        for rows in vague:
+            said = []
+            for line in rows.lines:
+                place = bisect_left(lines, line)
+                said.append(marks[place - 1][1] if place else self._section)
+            if all(one in (None, metrics.TRAIN) for one in said):
+                out.append(rows)
+                continue
+            for split in dict.fromkeys(said):
+                kind = _of_split(rows.template, split) if split not in (None, metrics.TRAIN) else rows.template
+                self._kinds.setdefault(kind, replace(self._kinds[rows.template], count=0))
+                out.append(rows.where([one == split for one in said], kind))
+        if marks:
+            self._section = marks[-1][1]
+        return [rows for rows in out if rows.lines]
+
+    # Runs
+
+    def _run_events(self, groups: list[_Rows]) -> Iterator[RunStart | Points]:
+        threads = self._threads(groups)
+        if threads:
+            yield from self._thread_events(groups, threads)
+            return
         for first, last, reason in self._runs(groups):
             if reason is not None:
                 self.index += 1
                 self.runs += 1
                 yield RunStart(self.index, first, reason=reason or None)
             cut = [rows for rows in (g.between(first, last) for g in groups) if rows.lines]
-            yield Points(self.index, tuple(_curves(cut)), max(rows.lines[-1] for rows in cut))
-
-    def _read(self, line: int, text: str) -> list[_Rows]:
-        """Rows by template, each in the order of lines."""
-        body = text[:-1] if text.endswith("\n") else text
-        if self._pattern is None and not self._learn(body):
-            self._skip(line, body.split("\n"))
-            return []
-        assert self._pattern is not None
-        found = self._pattern.findall(body)
-        columns: list[Sequence[str]] = list(zip(*found, strict=True))
-        groups, at = [], 0
-        for template in self._templates:
-            width = len(template.fields) + template.has_epoch
-            texts, at = columns[at : at + width], at + width
-            if "" not in texts[0]:
-                return [_Rows(template, range(line, line + len(found)), texts)]
-            mask = list(map(bool, texts[0]))
-            if any(mask):
-                numbers = list(compress(range(line, line + len(mask)), mask))
-                groups.append(_Rows(template, numbers, [list(compress(t, mask)) for t in texts]))
-        rest = columns[-1]
-        if any(rest):
-            groups += self._odd_lines([(line + i, t) for i, t in enumerate(rest) if t and not t.isspace()])
-        return groups
-
-    def _learn(self, text: str) -> bool:
-        """Find the first line that is a log line and compile it; False where there is none."""
-        for one in text.split("\n"):
-            if template := template_of(one):
-                self._add(template)
-                return True
-        return False
-
-    def _add(self, template: Template) -> None:
-        self._templates[template] = None
-        self._pattern = _compiled(tuple(self._templates))
-
-    def _odd_lines(self, lines: list[tuple[int, str]]) -> list[_Rows]:
-        """Lines that no compiled template fits: of a new kind, or not understood."""
-        fresh: dict[Template, tuple[list[int], list[tuple[str, ...]]]] = {}
-        for number, text in lines:
-            template = template_of(text)
-            if template is None:
-                self._skip(number, [text])
-                continue
-            if template not in self._templates and len(self._templates) < TEMPLATES:
-                self._add(template)
-            match = re.fullmatch(template.pattern, text)
-            assert match is not None, "a template fits the line it was made from"
-            rows = fresh.setdefault(template, ([], []))
-            rows[0].append(number)
-            rows[1].append(match.groups())
-        return [_Rows(t, numbers, list(zip(*texts, strict=True))) for t, (numbers, texts) in fresh.items()]
-
-    def _skip(self, line: int, texts: list[str]) -> None:
-        for offset, text in enumerate(texts):
-            if text and not text.isspace():
-                self._unparsed += 1
-                if len(self._examples) < EXAMPLES:
-                    self._examples.append((line + offset, text.rstrip("\r")[:200]))
-
-    def _give_steps(self, groups: list[_Rows]) -> None:
-        """Each row's epoch; a row without one takes the epoch before it, or counts the rows of its kind."""
-        for rows in groups:
-            if rows.template.has_epoch:
-                rows.steps = list(map(int, rows.texts[0]))
-                rows.texts = rows.texts[1:]
-        bare = [rows for rows in groups if not rows.template.has_epoch]
-        if not bare:
-            return
-        known = sorted(chain.from_iterable(zip(r.lines, r.steps, strict=True) for r in groups if r.template.has_epoch))
-        at_lines = [line for line, _ in known]
-        for rows in bare:
-            steps = []
-            count = self._counted.get(rows.template, 0)
-            for line in rows.lines:
-                place = bisect_left(at_lines, line)
-                if place:
-                    steps.append(known[place - 1][1])
-                elif self._last_step is not None:
-                    steps.append(self._last_step)
-                else:
-                    steps.append(count + rows.counted)
-                    rows.counted += 1
-            self._counted[rows.template] = count + rows.counted
-            rows.steps = steps
+            curves = tuple(self._curves(cut))
+            if curves:
+                yield Points(self.index, curves, max(rows.lines[-1] for rows in cut))
 
     def _runs(self, groups: list[_Rows]) -> list[tuple[int, int, str | None]]:
         """(first line, line behind the last, reason) of each piece; reason None continues the open run."""
         first, end = min(rows.lines[0] for rows in groups), max(rows.lines[-1] for rows in groups) + 1
         starts: list[tuple[int, str | None]] = [(first, None if self._begun else "")]
         self._begun = True
-        # Only an epoch that is printed can fall.
-        epochs = [rows for rows in groups if rows.template.has_epoch]
-        if len(epochs) == 1:
-            lines, steps = epochs[0].lines, epochs[0].steps
+        counts, tellers = _tellers(groups)
+        falls = False
+        for rows, steps in tellers:
+            kind = self._kinds[rows.template]
+            before = kind.last[0] if kind.last else None
+            falls = falls or (before is not None and steps[0] < before) or any(map(lt, steps[1:], steps))
+        if falls:
+            merged = sorted(
+                (
+                    (line, step, rows.template)
+                    for rows, steps in tellers
+                    for line, step in zip(rows.lines, steps, strict=True)
+                ),
+                key=lambda row: row[0],
+            )
+            for line, step, template in merged:
+                kind = self._kinds[template]
+                before = kind.last[0] if kind.last else None
+                if before is not None and step < before and (self._first is None or step <= self._first):
+                    reason = f"{counts} went {before:g} → {step:g} at line {line}"
+                    if line == first:
+                        starts.clear()
+                    starts.append((line, reason))
+                    self._first = step
+                    for other in self._kinds.values():
+                        other.last = None
+                elif self._first is None:
+                    self._first = step
+                kind.last = (step, 0)
         else:
-            both = sorted(chain.from_iterable(zip(rows.lines, rows.steps, strict=True) for rows in epochs))
-            lines, steps = [line for line, _ in both], [step for _, step in both]
-        if steps:
-            if self._last_step is None:
-                self._first_step = steps[0]
-            elif steps[0] < self._last_step and steps[0] <= self._first_step:
-                if lines[0] == first:
-                    starts.clear()
-                starts.append((lines[0], self._fell(self._last_step, steps[0], lines[0])))
-            if any(map(lt, steps[1:], steps)):
-                for (_, before), (line, now) in pairwise(zip(lines, steps, strict=True)):
-                    if now < before and now <= self._first_step:
-                        starts.append((line, self._fell(before, now, line)))  # _fell moves the bound
-            self._last_step = steps[-1]
+            for rows, steps in tellers:
+                self._kinds[rows.template].last = (steps[-1], 0)
+            low = min((steps[0] for _, steps in tellers), default=None)
+            if low is not None and self._first is None:
+                self._first = min(tellers, key=lambda one: one[0].lines[0])[1][0]
         ends = [line for line, _ in starts[1:]] + [end]
-        return [(first, last, reason) for (first, reason), last in zip(starts, ends, strict=True)]
+        return [(one, last, reason) for (one, reason), last in zip(starts, ends, strict=True)]
 
-    def _fell(self, before: int, now: int, line: int) -> str:
-        self._first_step = now
-        return f"epoch went {before} → {now} at line {line}"
+    def _threads(self, groups: list[_Rows]) -> list[tuple[int, int]] | None:
+        """(line, thread) of every row with a step, where trainings wrote into one file at the same time."""
+        _, tellers = _tellers(groups)
+        steps = sorted(
+            (line, place) for rows, own in tellers for line, place in zip(rows.lines, _places(rows, own), strict=True)
+        )
+        if len(steps) < 8:
+            return None
+        falls = sum(later[1] < sooner[1] for sooner, later in pairwise(steps))
+        if not self._chains and falls * 4 < len(steps):
+            return None
+        chains: list[tuple[float, float]] = [(a, b) for a, b in self._chains]
+        out = []
+        for line, place in steps:
+            open_to = [i for i, last in enumerate(chains) if last <= place]
+            if open_to:
+                best = max(open_to, key=lambda i: chains[i])
+                chains[best] = place
+            elif len(chains) < 4:
+                best = len(chains)
+                chains.append(place)
+            else:
+                return None
+            out.append((line, best))
+        sizes = [sum(one == i for _, one in out) for i in range(len(chains))]
+        if len(chains) < 2 or min(sizes) * 10 < len(out):
+            return None
+        self._chains = [list(one) for one in chains]
+        return out
+
+    def _thread_events(self, groups: list[_Rows], threads: list[tuple[int, int]]) -> Iterator[RunStart | Points]:
+        lines = [line for line, _ in threads]
+        for thread in sorted({one for _, one in threads}):
+            cut = []
+            for rows in groups:
+                mask = [threads[max(0, bisect_right(lines, line) - 1)][1] == thread for line in rows.lines]
+                cut.append(rows.where(mask))
+            cut = [rows for rows in cut if rows.lines]
+            if thread > self.index:
+                self.index += 1
+                self.runs += 1
+                first = min(rows.lines[0] for rows in cut)
+                reason = f"two trainings wrote into the file at the same time; this one's lines begin at {first}"
+                yield RunStart(self.index, first, reason=reason if thread else None)
+            self._begun = True
+            yield Points(thread, tuple(self._curves(cut)), max(rows.lines[-1] for rows in cut))
+
+    # Names
+
+    def _name(self, groups: list[_Rows]) -> None:
+        """A metric for each field; what iterations and epochs print under one name are two."""
+        fresh = [rows for rows in groups if rows.template.values and (rows.template, -1) not in self._names]
+        if not fresh:
+            return
+        for rows in fresh:
+            for one in rows.template.values:
+                self._levels.setdefault(_base_name(one), set()).add(rows.step_unit)
+        promote = not any(
+            not one.aside for template, kind in self._kinds.items() if kind.accepted for one in template.values
+        )
+        for rows in fresh:
+            self._names[rows.template, -1] = _NOTHING
+            for i, one in enumerate(rows.template.fields):
+                if one.role not in ("value", "average", "of"):
+                    continue
+                name = _base_name(one)
+                if len(self._levels[name]) > 1 and rows.step_unit == "iteration":
+                    name += "_step"
+                label = f"{one.heading} {one.label}" if one.heading else one.label
+                label = f"{label} (avg)" if one.role == "average" else label
+                aside = (one.aside or _is_batch_time(one, rows)) and not promote
+                kind = ASIDE if aside else "curve"
+                self._names[rows.template, i] = Metric(label, name, kind, one.unit, rows.step_unit)
+
+    def _curves(self, groups: list[_Rows]) -> Iterator[Curve]:
+        """Curves of one run's rows; a metric that several kinds print is put in the order of lines."""
+        columns: dict[Metric, list[tuple[_Rows, Sequence[float], Sequence[str]]]] = {}
+        for rows in groups:
+            for i, (one, texts) in enumerate(zip(rows.template.fields, rows.texts, strict=True)):
+                metric = self._names.get((rows.template, i))
+                if metric is None:
+                    continue
+                if metric.step_unit != rows.step_unit:
+                    metric = replace(metric, step_unit=rows.step_unit)
+                if one.role == "of":
+                    totals = map(float, rows.texts[i + 1])
+                    values: Sequence[float] = [
+                        float(a) / b if b else float("nan") for a, b in zip(texts, totals, strict=True)
+                    ]
+                else:
+                    values = list(map(float, texts))
+                columns.setdefault(metric, []).append((rows, values, texts))
+        units = {(m.name, m.label): m for m in reversed(columns)}
+        joined: dict[tuple[str, str], list[tuple[_Rows, Sequence[float], Sequence[str]]]] = {}
+        for metric, parts in columns.items():
+            joined.setdefault((metric.name, metric.label), []).extend(parts)
+        for said, parts in joined.items():
+            metric = units[said]
+            if len(parts) == 1:
+                rows, values, texts = parts[0]
+                yield Curve(metric, rows.steps, values, rows.lines, decimals_of(texts), rows.epochs)
+                continue
+            yield _merged(metric, parts)
+
+    def _told(self, template: Template) -> tuple[tuple[str, str, str], ...]:
+        out = []
+        for i, one in enumerate(template.fields):
+            metric = self._names.get((template, i))
+            if metric:
+                why = "aside" if metric.kind == ASIDE else one.role
+                out.append((metric.label, metric.name, why + (f", {metric.unit}" if metric.unit else "")))
+            elif one.role in ("epoch", "iteration"):
+                out.append((one.label, one.role, f"step: {one.why or 'its name'}"))
+        return tuple(out)
+
+
+_NOTHING = Metric("", "")
+_WORD = re.compile(r"[^\W_]+")
+_LINE_LIMIT = 4096
+
+
+def _merged(metric: Metric, parts: list[tuple[_Rows, Sequence[float], Sequence[str]]]) -> Curve:
+    points = sorted(
+        chain.from_iterable(
+            zip(r.lines, r.steps, v, r.epochs or [None] * len(r.lines), strict=True) for r, v, _ in parts
+        ),
+        key=lambda point: point[0],
+    )
+    lines, steps, values, epochs = zip(*points, strict=True)
+    every = [decimals_of(t) for _, _, t in parts]
+    decimals = None if None in every else max(d for d in every if d is not None)
+    return Curve(metric, steps, values, lines, decimals, epochs if any(e is not None for e in epochs) else None)
+
+
+def _moved(lines: Sequence[int], by: int) -> Sequence[int]:
+    return range(lines.start + by, lines.stop + by) if isinstance(lines, range) else [line + by for line in lines]
 
 
 @lru_cache(maxsize=256)
@@ -336,34 +705,112 @@ def _compiled(templates: tuple[Template, ...]) -> re.Pattern[str]:
     return re.compile(f"^(?:{'|'.join(t.pattern for t in templates)}|(.*))$", re.MULTILINE)
 
 
-def _curves(groups: list[_Rows]) -> Iterator[Curve]:
-    """Curves of one run's rows; a metric that several templates print is put in the order of lines."""
-    columns: dict[str, list[tuple[_Rows, Field, Sequence[str]]]] = {}
-    for rows in groups:
-        seen: dict[str, int] = {}
-        for field, texts in zip(rows.template.fields, rows.texts, strict=True):
-            # "loss 0.1, loss 0.2": the second is a metric of its own.
-            seen[field.label] = seen.get(field.label, 0) + 1
-            label = field.label if seen[field.label] == 1 else f"{field.label} ({seen[field.label]})"
-            columns.setdefault(label, []).append((rows, field, texts))
-    for label, parts in columns.items():
-        rows, field, texts = parts[0] if len(parts) == 1 else min(parts, key=lambda part: part[0].lines[0])
-        metric = _metric(label, field, rows.counted > 0)
-        if len(parts) == 1:
-            yield Curve(metric, rows.steps, list(map(float, texts)), rows.lines, decimals_of(texts))
-            continue
-        merged = sorted(
-            chain.from_iterable(zip(r.lines, r.steps, map(float, t), strict=True) for r, _, t in parts),
-            key=lambda point: point[0],
-        )
-        lines, steps, values = zip(*merged, strict=True)
-        every = [decimals_of(t) for _, _, t in parts]
-        yield Curve(metric, steps, values, lines, None if None in every else max(d for d in every if d is not None))
+@lru_cache(maxsize=4096)
+def _of_split(template: Template, split: str | None) -> Template:
+    """The same kind of line where it speaks of another split."""
+    fields = tuple(one if one.split else replace(one, split=split) for one in template.fields)
+    return replace(template, fields=fields, split=split)
 
 
-@lru_cache(maxsize=1024)
-def _metric(label: str, field: Field, counted: bool) -> Metric:
-    return Metric(label, metrics.canonical(field.label), unit=field.unit, step_unit="row" if counted else "epoch")
+def _is_vague(template: Template) -> bool:
+    """Whether it prints a result and says neither of what data nor of which step."""
+    return (
+        template.split is None
+        and not template.positions
+        and any(one.split is None and metrics.is_result(one.label) for one in template.values)
+    )
+
+
+def _counts(template: Template) -> bool:
+    """Whether the step it prints is the training's, and not that of a loop over validation data."""
+    if template.split in (None, metrics.TRAIN) or not template.positions:
+        return bool(template.positions)
+    # "[eval] iter 200: ..." has the training's; "Test: [3/10]" has not.
+    return template.positions == {"iteration"} and not template.counts_batches
+
+
+def _position_texts(rows: _Rows) -> Iterable[tuple[str, ...]]:
+    columns = [c for c in (rows.column("epoch"), rows.column("iteration")) if c is not None]
+    return zip(*columns, strict=True)
+
+
+def _has_points(rows: _Rows) -> bool:
+    """Whether a value that is no aside is ever printed with a point or an exponent."""
+    wanted = [
+        t for one, t in zip(rows.template.fields, rows.texts, strict=True) if one.role == "value" and not one.aside
+    ]
+    return any(any("." in text or "e" in text for text in texts) for texts in wanted)
+
+
+def _varies(rows: _Rows) -> bool:
+    wanted = [t for one, t in zip(rows.template.fields, rows.texts, strict=True) if one.role == "value"]
+    return any(texts[0] != text for texts in wanted for text in texts)
+
+
+def _is_best(one: Field) -> bool:
+    return metrics.is_aside(one.label) and metrics.better(one.label) is not None
+
+
+def _is_batch_time(one: Field, rows: _Rows) -> bool:
+    """How long a batch took is no result."""
+    quantity = metrics.meaning_of(one.label).quantity
+    return quantity is not None and quantity.unit == "s" and "iteration" in rows.template.positions
+
+
+def _base_name(one: Field) -> str:
+    name = metrics.canonical(one.label.partition(" (")[0] if one.label.endswith(")") else one.label, split=one.split)
+    if one.heading and not metrics.step_role(one.heading):
+        split, slash, last = name.rpartition("/")
+        name = f"{split}{slash}{'_'.join(_WORD.findall(one.heading)).lower()}_{last}"
+    return f"{name}_avg" if one.role == "average" else name
+
+
+def _integers(texts: Sequence[str] | None) -> list[int] | None:
+    """Steps; None where they are none: an epoch of 0.53 is no step."""
+    if texts is None:
+        return None
+    try:
+        numbers = list(map(int, texts))
+    except ValueError:
+        return None
+    return numbers if all(-1 <= n < _MOST_STEP for n in (min(numbers), max(numbers))) else None
+
+
+def _filled(known: list[tuple[int, int | None, int | None]], clock: _Clock) -> list[tuple[int, int | None, int | None]]:
+    """Positions in the order of lines, each with the latest epoch and iteration."""
+    iteration, epoch = clock.iteration, clock.epoch
+    out = []
+    for line, i, e in known:
+        iteration = i if i is not None else iteration
+        epoch = e if e is not None else epoch
+        out.append((line, iteration, epoch))
+    return out
+
+
+def _tellers(groups: list[_Rows]) -> tuple[str, list[tuple[_Rows, Sequence[float]]]]:
+    """The rows whose steps tell where a run ends, with these steps, and what they count."""
+    epochs = [(rows, own) for rows in groups if (own := _integers(rows.column("epoch"))) is not None]
+    if epochs:
+        return "epoch", list(epochs)
+    iterations = [
+        (rows, own)
+        for rows in groups
+        if _counts(rows.template) and (own := _integers(rows.column("iteration"))) is not None
+    ]
+    return "iteration", list(iterations)
+
+
+def _places(rows: _Rows, own: Sequence[float]) -> list[tuple[float, float]]:
+    iterations = _integers(rows.column("iteration"))
+    return [(a, float(b)) for a, b in zip(own, iterations or [0] * len(own), strict=True)]
+
+
+def _step_said(template: Template) -> str | None:
+    for role in ("iteration", "epoch"):
+        for one in template.fields:
+            if one.role == role:
+                return one.label
+    return None
 
 
 @lru_cache(maxsize=32)

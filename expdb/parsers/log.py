@@ -1,0 +1,41 @@
+"""A training's log, line by line, in whatever words: `Epoch 3/90 loss 0.25 acc 81.2%`, and anything like it."""
+
+from collections.abc import Iterator
+
+from expdb.parsers import CERTAIN, Options
+from expdb.parsers.lines import LineReader, is_log_line
+from expdb.parsers.reading import Reading, Sample
+from expdb.records import Event
+
+NAME = "log"
+VERSION = 2
+SUMMARY = "any log of lines with steps and values; the kinds of line are found in the file itself"
+
+# The most a reader of single lines can be sure of: a page has log lines too.
+_SURE = 0.9
+
+
+def recognise(sample: Sample) -> float:
+    """Certain of a file whose lines all begin like its first, sure of one that has lines of a training."""
+    head = sample.text[:4096].split("\n", 6)[:6]
+    if is_log_line(head[0]) and _all_alike(sample.text):
+        return CERTAIN
+    reader = LineReader()
+    for _ in reader.feed(1, sample.text):
+        return _SURE
+    return 0.0
+
+
+def _all_alike(text: str) -> bool:
+    """Whether every line begins like the first: there is no blank line, heading or fence, so this is no page."""
+    return text.count("\n" + text[:5]) + 1 == text.rstrip("\n").count("\n") + 1
+
+
+def parse(reading: Reading, options: Options) -> Iterator[Event]:
+    """Runs of a log: one, unless the steps start again."""
+    del options
+    reader = LineReader()
+    for block in reading.blocks():
+        yield from reader.feed(block.line, block.text)
+    yield from reader.kinds()
+    yield reader.unparsed

@@ -1,0 +1,678 @@
+"""One log line taken apart: which of its numbers are steps, which are values, and what they are called.
+
+A line is cut at its numbers. What stands between them is the same on every line of a kind, so the pieces are the
+kind's key: they are worked out once, and a pattern made from them reads every line like it at the speed of `re`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+from expdb import metrics
+from expdb.metrics import StepRole
+from expdb.records import Unit
+
+LINE_LIMIT = 4096
+
+Role = Literal["epoch", "iteration", "total", "value", "average", "of"]
+
+_NUMBER = r"[-+]?(?:(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+|(?i:nan|inf(?:inity)?))"
+_DATE = (
+    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}/\d{1,2}/\d{2,4})"
+    r"(?:[T ,]{1,2}\d{1,2}:\d\d(?::\d\d)?(?:[.,:]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?(?!\w)"
+)
+_CLOCK = r"(?:\d+ days?, ?)?\d+:\d\d(?::\d\d)*(?:[.,]\d+)?(?![\w:])"
+# 8h 27min 16s 779ms, 44s50ms
+_SPAN = r"\d+(?:\.\d+)?(?:d|h|min|m|s)(?: {0,2}\d+(?:\.\d+)?(?:h|min|ms|m|s))+(?![a-z])"
+# A digit of "top-1", "prec@1" or "layer4" belongs to its word; one of "epoch12" does not.
+_FREE = (
+    r"(?:(?<![\w.@])(?<![A-Za-z_]/)(?<!\w-)(?<![Tt]op )(?<!TOP )"
+    r"|(?<=[Ee]poch)|(?<=EPOCH)|(?<=[Ii]ter)|(?<=[Ss]tep)|(?<=第))"
+)
+# Of a number that is glued to letters, these are no part: "3 nan iterations" has one number.
+_PLAIN = (
+    r"(?:(?<![\w)\]}.])[-+])?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?(?![\d.]*\.\d)"
+    r"|(?<![\w.])[-+]?(?i:nan|inf(?:inity)?)(?![\w@/\-]| [a-z]+ ?:)"
+)
+_TOKEN = re.compile(rf"[ \t]*{_FREE}({_DATE}|{_CLOCK}|{_SPAN}|{_PLAIN})", re.ASCII)
+_IS_PLAIN = re.compile(_NUMBER)
+_UNIT = "|".join(sorted(map(re.escape, metrics.UNIT_WORDS), key=len, reverse=True))
+_UNIT_AFTER = re.compile(rf"(?:({_UNIT})(?![\w/])| ({_UNIT})(?=[ \t]*(?:[,;|，；)\]\t]|$|  | - )))")
+_OTHER_UNIT_AFTER = re.compile(r" ?[A-Za-z]+/[A-Za-z]+|[A-Za-z]{1,3}\b| (?:MB|GB|MiB|GiB|KB)\b")
+# What a label cannot hold; a lone dash or two blanks end one, too.
+_BOUND = re.compile(
+    r"[,;|，；、。\t{}\"<>!?`]|(?<!\w)'|'(?!\w)|\s[-–—]+(?=\s)|[ ]{2,}|[=*#~_\-+>]{3,}|[█▏▎▍▌▋▊▉]+| @ |->|=>|^/"
+)
+_NOTE = re.compile(r"[ \t]*[(\[（]([^()\[\]（）]{0,40})[)\]）][ \t]*$")
+_WORDS = re.compile(r"[^\W\d_]+")
+# A label of these alone is the end of a sentence.
+_PROSE = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "for",
+        "from",
+        "has",
+        "have",
+        "in",
+        "is",
+        "it",
+        "of",
+        "on",
+        "or",
+        "than",
+        "that",
+        "the",
+        "then",
+        "to",
+        "took",
+        "was",
+        "were",
+        "with",
+        "after",
+        "about",
+        "over",
+        "under",
+        "between",
+        "up",
+        "down",
+        "into",
+        "only",
+        "just",
+        "took",
+        "using",
+        "version",
+        "v",
+    ]
+)
+_LEAD = frozenset(
+    [
+        "start",
+        "starting",
+        "started",
+        "begin",
+        "beginning",
+        "begins",
+        "end",
+        "ending",
+        "training",
+        "train",
+        "running",
+        "of",
+        "the",
+        "current",
+        "for",
+        "at",
+        "in",
+        "on",
+        "result",
+        "results",
+        "summary",
+        "stats",
+        "metrics",
+        "log",
+        "info",
+        "done",
+        "finished",
+        "completed",
+        "this",
+        "average",
+        "averaged",
+        "avg",
+        "mean",
+    ]
+)
+_SAVE_LINE = re.compile(r"(?i)\bsav(?:e|ed|es|ing)\b|checkpoint|\bimprove|early ?stop|so far\b.*:|保存")
+_BEST_LINE = re.compile(r"(?i)(?<![a-z])best(?![a-z])|so far|最佳|最好|最高")
+# Numbers of these are names.
+_INDEXED = frozenset(
+    [
+        "rank",
+        "gpu",
+        "cuda",
+        "device",
+        "worker",
+        "node",
+        "process",
+        "pid",
+        "port",
+        "seed",
+        "fold",
+        "line",
+        "page",
+        "table",
+        "figure",
+        "version",
+        "layer",
+        "cpu",
+        "job",
+        "local_rank",
+        "world_size",
+        "num_workers",
+    ]
+)
+_LEVELS = frozenset(
+    [
+        "info",
+        "debug",
+        "warning",
+        "warn",
+        "error",
+        "critical",
+        "trace",
+        "root",
+        "main",
+        "log",
+        "logger",
+        "stdout",
+        "stderr",
+        "output",
+        "net",
+    ]
+)
+_IS_CODE_FILE = re.compile(r"\.(?:py|cpp|cc|c|cu|h|log|sh|txt|ipynb)$")
+_WRAPPED = re.compile(r"\b(?:tensor|Tensor|array|(?:np\.|numpy\.|torch\.)?float\d*|Variable)$")
+_COUNTED = re.compile(r"^[ \t]*(?:个|次)?[ \t]*(?:(?P<epoch>轮|回合|周期|epochs?(?![a-z]))|(?P<iteration>步|迭代|批))")
+_CODE_FILE = re.compile(r"[\w./\\-]+\.(?:py|cpp|cc|c|cu|log|sh|txt|pth?|pkl|ckpt|json|yaml)\b")
+_SPLIT_WORD = re.compile(
+    r"(?<![A-Za-z])(?P<train>[Tt]rain(?:ing|_inner)?|TRAIN(?:ING)?)(?![A-Za-z])"
+    r"|(?<![A-Za-z])(?P<val>[Vv]al(?:id(?:ation)?|idate|idating|uation)?|VAL(?:ID(?:ATION)?)?|[Dd]ev|DEV"
+    r"|[Ee]val(?:uat(?:e|ing|ion))?|EVAL(?:UATION)?)(?![A-Za-z])"
+    r"|(?<![A-Za-z])(?P<test>[Tt]est(?:ing)?|TEST(?:ING)?|[Ii]nference)(?![A-Za-z])"
+    r"|(?P<train_zh>训练)|(?P<val_zh>验证|评估)|(?P<test_zh>测试)"
+)
+# Between two numbers of a counter.
+_OF = re.compile(r"^[ \t]*(?:/|of|/ of)$")
+_BAR_BEFORE = re.compile(r"\[?[=>.#█▏▎▍▌▋▊▉|\- ]*$")
+_EN_EPOCH = re.compile(r"(?i)(?<![a-z])(epochs?|轮次|轮)[ \t]*[:=：#]?[ \t]*[\[(]?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One number that a kind of line prints. index: which of its numbers it is.
+
+    label: as printed; split: what the line says it belongs to, None where it says nothing; heading: the words before
+    the label, which tell two lines of one label apart; aside: printed beside the results.
+    """
+
+    index: int
+    role: Role
+    label: str
+    split: str | None = None
+    unit: Unit | None = None
+    heading: str = ""
+    aside: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One kind of line. pattern: one group for each field, in the order of fields.
+
+    exact: nothing stands on the line but steps, fields and gaps. split: what the line as a whole speaks of.
+    bar: what its progress bar is drawn with.
+    """
+
+    fields: tuple[Field, ...]
+    pattern: str
+    exact: bool
+    split: str | None
+    positions: frozenset[Role]
+    bar: str = ""
+
+    @property
+    def counts_batches(self) -> bool:
+        """Whether its iteration is printed with a total or without a name, as a loop over batches does."""
+        for one, following in zip(self.fields, [*self.fields[1:], None], strict=False):
+            if one.role == "iteration":
+                return one.label == "counter" or (following is not None and following.role == "total")
+        return False
+
+    @property
+    def values(self) -> tuple[Field, ...]:
+        """Its fields that are no steps."""
+        return tuple(one for one in self.fields if one.role in ("value", "average", "of"))
+
+    @property
+    def has_epoch(self) -> bool:
+        """Whether it prints the epoch."""
+        return "epoch" in self.positions
+
+    @property
+    def has_step(self) -> bool:
+        """Whether it prints a step of the training."""
+        return bool(self.positions)
+
+    @property
+    def known(self) -> int:
+        """How many of its values are results: quantities that can be better or worse, time not among them."""
+        return sum(metrics.is_result(one.label) for one in self.values if one.role != "average")
+
+
+def pieces(line: str) -> list[str]:
+    """The line cut at its numbers: text, number, text, number, ... text."""
+    if "|" in line or "==" in line:
+        line = _DRAWN.sub(lambda found: _BLOCKS if found["blocks"] is not None else _EQUALS, line)
+    return _TOKEN.split(line)
+
+
+# Progress bars differ in length alone.
+_BLOCKS, _EQUALS = "\ue000", "\ue001"
+_DRAWN = re.compile(
+    r"(?P<blocks>(?<=\|)[█▏▎▍▌▋▊▉#\d ]*(?=\|))|(?P<equals>[=>]{1,}(?=[=>. ]*\.)[=>. ]+(?=\])|={8,}>?|>?={8,})"
+)
+
+
+def split_in(text: str) -> str | None:
+    """The split that a line without numbers speaks of, None where it speaks of none."""
+    said = [found.lastgroup or "" for found in _SPLIT_WORD.finditer(_CODE_FILE.sub("", text))]
+    return said[-1].removesuffix("_zh") if said else None
+
+
+def key_of(parts: Sequence[str]) -> str:
+    """What is the same on all lines of a kind."""
+    numbers = " ".join(parts[1::2])
+    plain = not (":" in numbers or "/" in numbers or _ODD.search(numbers))
+    kinds = "" if plain else "".join("n" if _IS_PLAIN.fullmatch(n) else "t" for n in parts[1::2])
+    return "\0".join(parts[0::2]) + "\1" + kinds
+
+
+_ODD = re.compile(r"[hsmd]|\d-\d|T")
+
+
+def template_of(line: str) -> Template | None:
+    """The kind of a line; None where none of its numbers has a name and none is a step."""
+    line = line.rstrip("\r \t")
+    if len(line) > LINE_LIMIT or (not any(map(str.isdigit, line)) and "nan" not in line.lower()):
+        return None
+    return template_of_parts(pieces(line))
+
+
+def template_of_parts(parts: Sequence[str]) -> Template | None:
+    """The kind of a line that was cut into pieces."""
+    return _template(key_of(parts))
+
+
+@lru_cache(maxsize=1 << 15)
+def _template(key: str) -> Template | None:
+    body, _, kinds = key.rpartition("\1")
+    texts = body.split("\0")
+    count = len(texts) - 1
+    if count == 0 or count > 400:
+        return None
+    return _Reader(texts, kinds or "n" * count).read()
+
+
+class _Reader:
+    """Goes over the numbers of one line from left to right."""
+
+    def __init__(self, texts: list[str], kinds: str) -> None:
+        self.texts = texts
+        self.kinds = kinds
+        self.count = len(kinds)
+        self.fields: list[Field] = []
+        self.split: str | None = None
+        self.heading = ""
+        self.leftover = 0
+        self.best = bool(_SAVE_LINE.search("0".join(texts)) or _BEST_LINE.search(texts[0]))
+
+    def read(self) -> Template | None:
+        texts, at = self.texts, 0
+        noise = ""
+        pending = ""  # words in front of a number that belongs to a label
+        while at < self.count:
+            before = texts[at]
+            if noise:
+                place = before.rfind(noise)
+                if place < 0:
+                    at += 1
+                    continue
+                before, noise = before[place + 1 :], ""
+            elif at and (opened := self._opens_after_number(before, at)):
+                if opened == "average":
+                    at += 1
+                    # The closing bracket is the beginning of the next text.
+                    continue
+                noise = ")" if "(" in before else "]"
+                place = before.rfind(noise)
+                if place < 0:
+                    at += 1
+                    continue
+                before, noise = before[place + 1 :], ""
+            if self.kinds[at] != "n":
+                self._context(before)
+                at += 1
+                continue
+            at, pending = self._number(at, before, pending)
+        values = [f for f in self.fields if f.role in ("value", "average", "of")]
+        self._number_twins()
+        if self.best:
+            # "Saved the best of epoch 3": that is not where the training is.
+            self.fields = [f for f in self.fields if f.role not in ("epoch", "iteration") and f.label != "counter"]
+        positions = frozenset(f.role for f in self.fields if f.role in ("epoch", "iteration"))
+        if not values and not positions:
+            return None
+        if not values and not self._is_header():
+            return None
+        fields = tuple(self.fields)
+        bar = "=" if any("==" in text or _EQUALS in text for text in self.texts) else ""
+        return Template(fields, self._pattern(fields), self._exact(), self.split, positions, bar)
+
+    def _opens_after_number(self, before: str, at: int) -> str | None:
+        """Whether the text behind a number opens a bracket: of its average, or of a remark."""
+        unit = _UNIT_AFTER.match(before)
+        rest = before[unit.end() :] if unit else before
+        found = re.match(r"[^\s(（]{0,8}[ \t]*[(（](.*)$", rest)
+        if not found:
+            return None
+        last = self.fields[-1] if self.fields else None
+        if last is None or last.index != at - 1 or last.role not in ("value", "total"):
+            # "epoch 3 (loss 0.5)" tells of the epoch, "0.5s (10 it/s)" of a number.
+            return "remark" if last is not None and last.role not in ("epoch", "iteration") else None
+        close = re.match(rf"[ \t]*(?:{_UNIT}|[A-Za-z/]{{1,4}})?[ \t]*[)）]", self.texts[at + 1])
+        if found[1] or not close or self.kinds[at] != "n":
+            return "remark"
+        unit_after = _UNIT_AFTER.match(self.texts[at + 1])
+        one = metrics.UNIT_WORDS[unit_after[1] or unit_after[2]] if unit_after else last.unit
+        if last.role == "total":
+            # "Accuracy: 9827/10000 (98%)"
+            if one == "percent" and len(self.fields) > 1 and self.fields[-2].role == "of":
+                of = self.fields[-2]
+                self.fields[-2:] = [Field(at, "value", of.label, of.split, one, of.heading, of.aside, "in brackets")]
+                return "average"
+            return "remark"
+        self.fields.append(
+            Field(at, "average", last.label, last.split, one, last.heading, last.aside, "a running average in brackets")
+        )
+        return "average"
+
+    def _number(self, at: int, before: str, pending: str) -> tuple[int, str]:
+        """Take in number `at`; the next one to look at, and words that may belong to it."""
+        texts = self.texts
+        if at and (unit := _UNIT_AFTER.match(before)) and before is texts[at]:
+            before = before[unit.end() :]
+        after = texts[at + 1]
+        label, heading, sep, note, opened = _label(before)
+        if pending and not metrics.is_known(label) and metrics.is_known(f"{pending} {label}"):
+            label = f"{pending} {label}"
+        total = at + 1 < self.count and _OF.match(after) is not None and self.kinds[at + 1] == "n"
+        following = at + (2 if total else 1)
+        self._context(heading if label else before)
+        if note and not _unit_note(note):
+            self._context(note)
+        if before.rstrip().endswith(("#", "No.")) and not _position(label)[0]:
+            self._context(before)
+            return following, ""
+        if not sep and not opened and self._is_index(at, label):
+            return following, label
+        role, said = self._position(at, label, sep, before, after)
+        if role:
+            if said:
+                self.split = said
+            if not self._in_remark(before):
+                self._step(at, role, label, total)
+            return following, ""
+        if total:
+            self._context(label)
+            if label and metrics.is_known(label):
+                split = self._split_of(label)
+                self.fields.append(Field(at, "of", label, split, "fraction", heading, self._aside(label)))
+                self.fields.append(Field(at + 1, "total", label))
+            elif not self._in_remark(before):
+                self._step(at, "iteration", "counter", total)
+            return following, ""
+        if not label:
+            self._nameless(at, before, after, opened)
+            return following, ""
+        self._value(at, label, heading, sep, note, opened, after)
+        if opened == "[" and not after.lstrip().startswith("]"):
+            # Of a list the first is taken.
+            while following < self.count and "]" not in texts[following]:
+                following += 1
+        return following, ""
+
+    def _position(self, at: int, label: str, sep: str, before: str, after: str) -> tuple[StepRole | None, str | None]:
+        """What the number counts, and the split its label names on the way."""
+        role, said = _position(label)
+        if role:
+            return role, said
+        if at == 0 and sep and label in ("s", "i", "n", "e"):
+            # "s:760 trl:4.66"
+            return ("epoch" if label == "e" else "iteration"), None
+        if before.rstrip().endswith("第") and (counted := _COUNTED.match(after)):
+            return ("epoch" if counted["epoch"] else "iteration"), None
+        return None, None
+
+    def _step(self, at: int, role: StepRole, label: str, total: bool) -> None:
+        have = [f.role for f in self.fields]
+        if role in have:
+            first = self.fields[have.index(role)]
+            if label == "counter" and first.label == "counter" and "epoch" not in have:
+                # "Train: [0/300][10/1251]": of two counters the first counts epochs.
+                self.fields[have.index(role)] = replace(first, role="epoch")
+            elif label.lower().startswith("global"):
+                self.fields[:] = [f for f in self.fields if f.role != role]
+            else:
+                return
+        self.fields.append(Field(at, role, label))
+        if total:
+            self.fields.append(Field(at + 1, "total", label))
+
+    def _value(self, at: int, label: str, heading: str, sep: str, note: str, opened: str, after: str) -> None:
+        words = [w.lower() for w in label.split()]
+        known = metrics.is_known(label)
+        if (
+            not words
+            or len(words) > 9
+            or (not sep and not known and (words[-1] in _PROSE or len(words) > 4))
+            or words[0] in _INDEXED
+            or _IS_CODE_FILE.search(label)
+            or metrics.step_role(words[-1])
+        ):
+            self.leftover += len(words) + 1
+            return
+        if (
+            at == 0
+            and not opened
+            and len(words) == 1
+            and words[0] in metrics.SPLIT_OF
+            and re.match(r"[ \t]*[,\[:]", after)
+            and self.count > 1
+        ):
+            # "Train: 0 [   0/374 ...", "Train 3, loss: ..."
+            self.fields.append(Field(at, "epoch", label))
+            self.split = metrics.SPLIT_OF[words[0]]
+            return
+        unit_after = _UNIT_AFTER.match(after)
+        unit: Unit | None = metrics.UNIT_WORDS[unit_after[1] or unit_after[2]] if unit_after else _unit_note(note)
+        other = unit is None and _OTHER_UNIT_AFTER.match(after) is not None and not known
+        split = self._split_of(label)
+        self.heading = _heading(heading) or self.heading
+        self.fields.append(Field(at, "value", label, split, unit, self.heading, self._aside(label) or other))
+
+    def _split_of(self, label: str) -> str | None:
+        meaning = metrics.meaning_of(label)
+        if meaning.split and meaning.quantity and meaning.quantity.has_split:
+            # "val loss 0.4 acc 0.8": what follows belongs to it, too.
+            self.split = meaning.split
+        return meaning.split or self.split
+
+    def _aside(self, label: str) -> bool:
+        return self.best or metrics.is_aside(label)
+
+    def _nameless(self, at: int, before: str, after: str, opened: str) -> None:
+        """A number without a name: a step where it opens the line, else nothing."""
+        have = [f.role for f in self.fields]
+        if before.strip(" \t[(<{|*-=>#,:])}"):
+            return
+        closed = after.lstrip().startswith("]")
+        if at == 0 and opened == "[" and re.match(r"[ \t]*,[ \t]*$", after) and self.count > 2:
+            self.fields.append(Field(at, "epoch", "counter", why="first of two counters in brackets"))
+        elif not have and at == 0 and opened == "[" and closed:
+            self.fields.append(Field(at, "iteration", "counter", why="a counter in brackets"))
+        elif have in (["epoch"], ["epoch", "total"]) and (closed or (opened and re.match(r"[ \t]*[,:]", after))):
+            self.fields.append(Field(at, "iteration", "counter", why="a counter behind the epoch"))
+        elif have in (["epoch"], ["iteration"]) and at == self.count - 1 == 1 and not after.strip():
+            # "epoch1\t0.2549"
+            self.fields.append(Field(at, "value", "value"))
+
+    def _is_index(self, at: int, label: str) -> bool:
+        """Whether a number is part of the next one's label: "on the 10000 test images: 81.2"."""
+        after = self.texts[at + 1]
+        return (
+            bool(label)
+            and at + 1 < self.count
+            and self.kinds[at + 1] == "n"
+            and not metrics.step_role(label.split()[-1])
+            and re.fullmatch(r"[ \t]+[^\W\d][^,;|:=\t]*[:=：]", after) is not None
+        )
+
+    def _in_remark(self, before: str) -> bool:
+        """Whether a bracket that opened behind a value is still open."""
+        done = any(f.role in ("value", "average", "of") for f in self.fields)
+        return done and "(" in before and ")" not in before
+
+    def _context(self, text: str) -> None:
+        """A word of the split in what stands before a label; the nearest one counts."""
+        self.split = split_in(text) or self.split
+
+    def _number_twins(self) -> None:
+        """ "loss 0.1, loss 0.2": the second is a metric of its own."""
+        seen: dict[tuple[str, str | None, Role], int] = {}
+        for i, one in enumerate(self.fields):
+            if one.role not in ("value", "average", "of"):
+                continue
+            said = (one.label, one.split, one.role)
+            seen[said] = seen.get(said, 0) + 1
+            if seen[said] > 1:
+                self.fields[i] = replace(one, label=f"{one.label} ({seen[said]})")
+
+    def _is_header(self) -> bool:
+        """Whether a line without values says where the training is, rather than speaking about it."""
+        line = "0".join(self.texts)
+        words = [w.lower() for w in _WORDS.findall(_CODE_FILE.sub("", line))]
+        said = {w for f in self.fields for w in map(str.lower, _WORDS.findall(f.label))}
+        rest = [w for w in words if w not in said and w not in _LEAD and w not in metrics.SPLIT_OF]
+        prefix = {"info", "root", "debug", "main", "log", "print", "batch", "micro", "total", "batches", "evaluating"}
+        rest = [w for w in rest if w not in prefix]
+        return len(rest) <= 1 and not self.best and self.fields[0].index <= 5
+
+    def _exact(self) -> bool:
+        """Whether every character of the line belongs to a field or to the gap between two."""
+        if self.leftover or len(self.fields) != self.count:
+            return False
+        for i, text in enumerate(self.texts):
+            if i:
+                unit = _UNIT_AFTER.match(text)
+                text = text[unit.end() :] if unit else text
+            if i < self.count:
+                label = self.fields[i].label if self.fields[i].role != "total" else ""
+                if label not in ("counter", "") and label in text:
+                    text = text[: text.rfind(label)] + text[text.rfind(label) + len(label) :]
+            if text.strip(" \t,;|，；、:=：#[](){}/\r") not in ("", "of"):
+                return False
+        return True
+
+    def _pattern(self, fields: tuple[Field, ...]) -> str:
+        wanted = {one.index for one in fields}
+        out = [_MAYBE, _literal(self.texts[0], first=True)]
+        for i, kind in enumerate(self.kinds):
+            if kind == "n":
+                out.append(rf"{_MAYBE}({_NUMBER})" if i in wanted else rf"{_MAYBE}{_NUMBER}")
+            else:
+                out.append(rf"{_MAYBE}(?:{_DATE}|{_CLOCK}|{_SPAN})")
+            out.append(_literal(self.texts[i + 1]))
+        return "".join(out) + r"[ \t]*\r?"
+
+
+_MAYBE = r"[ \t]*+"
+_BAR = re.compile(r"[=>.#█▏▎▍▌▋▊▉]{4,}[ =>.#█▏▎▍▌▋▊▉]*|\|[█▏▎▍▌▋▊▉# ]+\|")
+
+
+def _literal(text: str, first: bool = False) -> str:
+    """The text as a pattern that does not mind how wide its blanks are."""
+    text = text.lstrip(" \t") if first else text
+    parts = re.findall(r"[ \t]+|[^ \t]+", text)
+    pattern = "".join(r"[ \t]++" if part.isspace() else _escaped(part) for part in parts)
+    return pattern.removesuffix(r"[ \t]++") + (r"[ \t]*+" if text[-1:] in (" ", "\t") else "")
+
+
+def _escaped(text: str) -> str:
+    return re.escape(text).replace(_BLOCKS, r"[^|\n]*+").replace(_EQUALS, r"[=>. ]*")
+
+
+def _label(before: str) -> tuple[str, str, str, str, str]:
+    """Label, heading, separator, remark in brackets and open bracket of what stands before a number."""
+    text = before.rstrip()
+    opened = ""
+    while text and text[-1] in "[(<{\"'`":
+        opened, text = text[-1] if text[-1] in "[(<{" else opened, text[:-1].rstrip()
+    sep = ""
+    if text and text[-1] in ":=：＝":
+        sep, text = text[-1], text[:-1].rstrip()
+    elif (found := re.search(r"(?<=\s)(?:is|was|of|at|reached)$", text)) and metrics.is_known(text[: found.start()]):
+        sep, text = found[0], text[: found.start()].rstrip()
+    note = ""
+    if (sep or opened) and (found := _NOTE.search(text)):
+        note, text = found[1], text[: found.start()]
+    text = text.rstrip("\"'` ")
+    if opened == "(" and (found := _WRAPPED.search(text)):
+        # "loss: tensor(0.13)"
+        text = text[: found.start()].rstrip()
+        if text and text[-1] in ":=":
+            sep, text = text[-1], text[:-1].rstrip()
+        opened = ""
+    cut = 0
+    for found in _BOUND.finditer(text):
+        cut = found.end()
+    label = text[cut:]
+    heading = text[:cut]
+    # What follows a bracket or a colon that is not at the end.
+    place = max(map(label.rfind, "])([:：=（）"))
+    if place >= 0:
+        heading, label = heading + label[: place + 1], label[place + 1 :]
+    return label.strip(" \t.*#>|-–~^+&@/\\%"), heading, sep, note, opened
+
+
+def _heading(text: str) -> str:
+    """The words before a colon that tell lines of one label apart: "ORG: precision 99.5". Empty where they only say
+    what splits and steps say already."""
+    found = re.search(r"(?:^|[,;|\]\t)]|\s-\s|\s{2})[ \t]*([^,;|\]\t):：]{1,60}?)[ \t]*[:：][ \t]*$", text)
+    if not found:
+        return ""
+    words = [w.lower() for w in re.findall(r"[^\W_]+", found[1])]
+    told = all(
+        w in _LEAD or w in metrics.SPLIT_OF or w in _LEVELS or metrics.step_role(w) or w in metrics.FILLING
+        for w in words
+    )
+    return "" if told or not words or _CODE_FILE.search(found[1]) else found[1].strip()
+
+
+def _unit_note(note: str) -> Unit | None:
+    return metrics.UNIT_WORDS.get(note.strip().lower())
+
+
+def _position(label: str) -> tuple[StepRole | None, str | None]:
+    """What a label counts, and the split it names on the way ("Train Epoch")."""
+    if not label:
+        return None, None
+    role = metrics.step_role(label)
+    meaning = metrics.meaning_of(label)
+    if role:
+        return role, meaning.split
+    words = _WORDS.findall(label)
+    lowered = [w.lower() for w in words]
+    for size in (2, 1):
+        tail = " ".join(lowered[-size:])
+        role = metrics.step_role(tail)
+        if role and all(w in _LEAD or w in metrics.SPLIT_OF or metrics.step_role(w) for w in lowered[:-size]):
+            return role, meaning.split
+    return None, None
