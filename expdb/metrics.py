@@ -93,17 +93,26 @@ QUANTITIES = (
                 "time per epoch",
                 "cost time",
                 "time cost",
+                "epoch use time",
             ),
             *("用时", "耗时", "时间", "花费时间"),
         ),
         unit="s",
         has_split=False,
     ),
-    Quantity("time", "min", ("time", "elapsed", "elapsed time"), unit="s", has_split=False),
+    Quantity(
+        "time",
+        "min",
+        ("time", "elapsed", "elapsed time", "total time", "took", "total training time"),
+        unit="s",
+        has_split=False,
+    ),
 )
 
 SPLIT_OF = {alias: split for split, aliases in SPLITS.items() for alias in aliases}
 _QUANTITY_OF = {alias: quantity for quantity in QUANTITIES for alias in quantity.aliases}
+# Short for split and quantity at once, as llm.c prints them.
+_WHOLE = {"trl": (TRAIN, "loss"), "tel": (TEST, "loss")}
 _BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}
 
 UNIT_WORDS: dict[str, Unit] = {
@@ -170,7 +179,7 @@ StepRole = Literal["epoch", "iteration"]
 # What counts a training's progress, in lower case and without punctuation.
 _EPOCH_WORDS = frozenset(
     (
-        *("epoch", "epochs", "ep", "eps", "train epoch", "training epoch", "current epoch", "epoch num", "epoch idx"),
+        *("epoch", "epochs", "ep", "train epoch", "training epoch", "current epoch", "epoch num", "epoch idx"),
         *("epoch index", "epoch number", "n epoch", "num epoch", "轮", "轮次", "周期", "回合", "训练轮次", "训练轮数"),
     )
 )
@@ -220,7 +229,7 @@ _ASIDE_WORDS = frozenset(
         *("剩余时间", "预计剩余时间", "显存", "内存", "速度"),
     )
 )
-_BEST_WORDS = frozenset(("best", "max", "highest", "so far", "最佳", "最好", "最高", "历史最佳"))
+BEST_WORDS = frozenset(("best", "max", "highest", "so far", "最佳", "最好", "最高", "历史最佳"))
 
 
 @lru_cache(maxsize=4096)
@@ -236,12 +245,14 @@ def is_aside(label: str) -> bool:
     """Whether a label is printed beside results and is none: ETA, speed, memory, the best so far."""
     words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", label.replace("_", " ")))]
     joined = " ".join(words)
-    return joined in _ASIDE_WORDS or "so far" in joined or any(word in _BEST_WORDS for word in words)
+    return joined in _ASIDE_WORDS or "so far" in joined or any(word in BEST_WORDS for word in words)
 
 
 @lru_cache(maxsize=4096)
 def meaning_of(label: str) -> Meaning:
     """Split, remaining words and known quantity of a printed label."""
+    if whole := _WHOLE.get(label.lower()):
+        return Meaning(whole[0], whole[1], _BY_NAME[whole[1]])
     words: list[str] = []
     split = None
     spaced = _CJK_SPLIT.sub(lambda found: f" {found[1]} ", _CAMEL.sub(" ", _NUMBERED.sub("", label)))
@@ -253,7 +264,8 @@ def meaning_of(label: str) -> Meaning:
         elif lowered not in FILLING:
             words.append(lowered)
     joined = " ".join(words)
-    return Meaning(split, joined, _QUANTITY_OF.get(joined))
+    quantity = _QUANTITY_OF.get(joined) or _QUANTITY_OF.get(joined.removesuffix(" score").removesuffix(" value"))
+    return Meaning(split, joined, quantity)
 
 
 def canonical(label: str, kind: Kind = "curve", split: str | None = None) -> str:
@@ -266,7 +278,10 @@ def canonical(label: str, kind: Kind = "curve", split: str | None = None) -> str
     quantity = meaning.quantity
     if quantity and not quantity.has_split:
         return f"{meaning.split}/{quantity.name}" if meaning.split else quantity.name
-    words = quantity.name if quantity else meaning.words.replace(" ", "_") or "value"
+    words = quantity.name if quantity else meaning.words.replace(" ", "_")
+    if not words:
+        # Words that say nothing are all there is.
+        words = "value" if meaning.split else "_".join(map(str.lower, _WORD.findall(label))) or label.strip() or "value"
     if meaning.split or split:
         return f"{meaning.split or split}/{words}"
     if quantity:

@@ -57,6 +57,10 @@ def epoch_of(line: str) -> int | None:
     return int(found[1]) if found else None
 
 
+# (epoch, iteration)
+_Place = tuple[int, int]
+
+
 @dataclass(slots=True)
 class _Rows:
     """Lines of one kind: texts has one sequence per field.
@@ -110,7 +114,7 @@ class _Kind:
     text: str
     count: int = 0
     accepted: bool = False
-    last: tuple[float, float] | None = None
+    last: _Place | None = None
 
 
 @dataclass(slots=True)
@@ -140,13 +144,15 @@ class LineReader:
         self._compiled: dict[Template, None] = dict.fromkeys(pinned)
         self._strong = False
         self._names: dict[tuple[Template, int], Metric] = {}
-        self._levels: dict[str, set[str]] = {}
+        self._levels: dict[str, dict[str, set[str]]] = {}
         self._clock = _Clock()
-        self._first: float | None = None
+        self._first: _Place | None = None
         self._begun = False
         self._counted: dict[Template, int] = {}
         self._section: str | None = None
-        self._chains: list[list[float]] = []
+        self._chains: list[_Place] = []
+        # Of progress bars, in the order they were seen.
+        self._totals: list[str] = []
         self._unparsed = 0
         self._examples: list[tuple[int, str]] = []
 
@@ -177,7 +183,7 @@ class LineReader:
             rest = [(line + i, said) for i, said in rest]
         groups = self._judged(groups, body, line if origins is None else None, rest)
         if groups:
-            groups = list(chain.from_iterable(map(self._parted, groups)))
+            groups = self._parted(groups)
             self._give_steps(groups)
             groups = self._sectioned(groups, rest)
             self._name(groups)
@@ -308,10 +314,13 @@ class LineReader:
         template = rows.template
         if not template.values:
             return True
-        if template.known or any(one.aside and _is_best(one) for one in template.values):
+        if template.known or any(_is_best(one) for one in template.values):
             return True
         if template.positions:
-            return _has_points(rows)
+            # "iterations: 20000, warmup: 0.1" alone is a configuration.
+            return len(rows.lines) > 1 and (_has_points(rows) or all(one.aside for one in template.values))
+        if template.exact and rows.lines[0] >= begun and all(metrics.is_known(one.label) for one in template.values):
+            return True
         # A model's description prints numbers, too.
         return len(rows.lines) > 2 and rows.lines[0] >= begun and _has_points(rows) and _varies(rows)
 
@@ -320,29 +329,42 @@ class LineReader:
         if len(self._examples) < EXAMPLES:
             self._examples.append((line, text.rstrip("\r")[:200]))
 
-    def _parted(self, rows: _Rows) -> list[_Rows]:
+    def _parted(self, groups: list[_Rows]) -> list[_Rows]:
         """A progress bar that runs first over the training data, then over the test data, is two kinds of line."""
-        template = rows.template
-        totals = rows.column("total")
-        if template.split or totals is None or template.positions != {"iteration"} or not template.values:
-            return [rows]
-        if any(one.split for one in template.values) or template.fields[0].label != "counter":
-            return [rows]
-        counts = rows.column("iteration")
-        assert counts is not None, "a total belongs to a counter"
-        if template.bar == "=" and any(map(str.__eq__, counts, totals)):
-            # Until a bar is full, its numbers are those of a part of the epoch.
-            rows = rows.where(list(map(str.__eq__, counts, totals)))
-            totals = rows.column("total")
-            assert totals is not None
-        first, *others = dict.fromkeys(totals)
-        if len(others) != 1:
-            return [rows]
-        out = []
-        for total, split in ((first, metrics.TRAIN), (others[0], metrics.TEST)):
-            kind = _of_split(template, split)
-            self._kinds.setdefault(kind, replace(self._kinds[template]))
-            out.append(rows.where([one == total for one in totals], kind))
+        bars = [rows for rows in groups if _is_bar(rows.template)]
+        if not bars:
+            return groups
+        out = [rows for rows in groups if not _is_bar(rows.template)]
+        for i, rows in enumerate(bars):
+            totals, counts = rows.column("total"), rows.column("iteration")
+            assert totals is not None and counts is not None, "a bar has both"
+            full = list(map(str.__eq__, counts, totals))
+            if rows.template.bar == "=" and any(full) and not all(full):
+                # Until a bar is full, its numbers are those of a part of the epoch.
+                bars[i] = rows.where(full)
+        self._totals = list(
+            dict.fromkeys(
+                [
+                    *self._totals,
+                    *(
+                        t
+                        for _, t in sorted(
+                            chain.from_iterable(zip(r.lines, r.column("total") or (), strict=True) for r in bars)
+                        )
+                    ),
+                ]
+            )
+        )
+        if len(self._totals) != 2:
+            return out + bars
+        for rows in bars:
+            totals = rows.column("total") or ()
+            for total, split in zip(self._totals, (metrics.TRAIN, metrics.TEST), strict=True):
+                mask = [one == total for one in totals]
+                if any(mask):
+                    kind = _of_split(rows.template, split)
+                    self._kinds.setdefault(kind, replace(self._kinds[rows.template]))
+                    out.append(rows.where(mask, kind))
         return out
 
     # Where the training is
@@ -358,6 +380,8 @@ class LineReader:
         others = [rows for rows in groups if not rows.steps]
         if others:
             for rows in training:
+                if rows.step_unit == "row":
+                    continue
                 steps = rows.steps if "iteration" in rows.template.positions else [None] * len(rows.lines)
                 epochs: Sequence[float | None] = rows.steps if rows.epochs is None else rows.epochs
                 if "epoch" not in rows.template.positions:
@@ -382,10 +406,13 @@ class LineReader:
         epochs = _integers(rows.column("epoch"))
         iterations = _integers(rows.column("iteration"))
         if iterations is None:
-            assert epochs is not None, "a position is an epoch or an iteration"
-            if "iteration" in rows.template.positions:
-                epochs = None
-            rows.steps, rows.step_unit = epochs or list(range(len(rows.lines))), "epoch"
+            rows.steps, rows.step_unit = epochs or (), "epoch"
+            if epochs is None or "iteration" in rows.template.positions:
+                # An epoch of 0.53 is no step; it is kept beside the number of the row.
+                rows.epochs = _floats(rows.column("epoch"))
+                count = self._counted.get(rows.template, 0)
+                rows.steps, rows.step_unit = range(count, count + len(rows.lines)), "row"
+                self._counted[rows.template] = count + len(rows.lines)
             return
         rows.step_unit = "iteration"
         if epochs is None:
@@ -408,10 +435,15 @@ class LineReader:
             place = bisect_right(lines, line)
             epochs.append(marks[place - 1][1] if place else self._clock.epoch)
         if None in epochs:
-            # Before the first mark nobody knows: the epoch before it.
-            low = next((e for e in epochs if e is not None), 1) - 1
+            # Marks stand above the lines of their epoch, or below.
+            low = next((e for e in epochs if e is not None), 1)
             epochs = [low if e is None else e for e in epochs]
         rows.epochs = epochs
+        if self._clock.in_epoch is None and rows.template.fields[0].label != "counter":
+            # "step 250/20000" below a line that names an epoch counts through.
+            rows.steps = iterations
+            if not any(map(lt, iterations[1:], iterations)):
+                return
         rows.steps = self._risen(rows, [e for e in epochs if e is not None], iterations)
 
     def _risen(self, rows: _Rows, epochs: Sequence[int], iterations: Sequence[int]) -> Sequence[int]:
@@ -457,7 +489,11 @@ class LineReader:
         for line in rows.lines:
             place = bisect_right(at_lines, line)
             _, iteration, epoch = known[place - 1] if place else (0, self._clock.iteration, self._clock.epoch)
-            if epoch is not None:
+            if place == 0 and epoch is None and iteration is None and known:
+                # Before the first step: measured before the training began.
+                steps.append(0)
+                rows.step_unit = "epoch" if known[0][2] is not None else "iteration"
+            elif epoch is not None:
                 steps.append(epoch)
             elif iteration is not None:
                 steps.append(iteration)
@@ -525,55 +561,59 @@ class LineReader:
         starts: list[tuple[int, str | None]] = [(first, None if self._begun else "")]
         self._begun = True
         counts, tellers = _tellers(groups)
-        falls = False
-        for rows, steps in tellers:
-            kind = self._kinds[rows.template]
-            before = kind.last[0] if kind.last else None
-            falls = falls or (before is not None and steps[0] < before) or any(map(lt, steps[1:], steps))
-        if falls:
-            merged = sorted(
-                (
-                    (line, step, rows.template)
-                    for rows, steps in tellers
-                    for line, step in zip(rows.lines, steps, strict=True)
-                ),
-                key=lambda row: row[0],
-            )
-            for line, step, template in merged:
+        if self._fall(tellers):
+            every = [(*one, rows.template) for rows, places in tellers for one in zip(rows.lines, places, strict=True)]
+            within = self._phases(tellers)
+            for line, place, template in sorted(every, key=lambda row: row[0]):
                 kind = self._kinds[template]
-                before = kind.last[0] if kind.last else None
-                if before is not None and step < before and (self._first is None or step <= self._first):
-                    reason = f"{counts} went {before:g} → {step:g} at line {line}"
+                before = kind.last
+                if before is not None and place < before and (place <= (self._first or place)):
+                    if place[0] == before[0] and within:
+                        kind.last = place
+                        continue
                     if line == first:
                         starts.clear()
-                    starts.append((line, reason))
-                    self._first = step
+                    starts.append((line, _fell(counts, before, place, line)))
+                    self._first = place
                     for other in self._kinds.values():
                         other.last = None
                 elif self._first is None:
-                    self._first = step
-                kind.last = (step, 0)
-        else:
-            for rows, steps in tellers:
-                self._kinds[rows.template].last = (steps[-1], 0)
-            low = min((steps[0] for _, steps in tellers), default=None)
-            if low is not None and self._first is None:
+                    self._first = place
+                kind.last = place
+        elif tellers:
+            for rows, places in tellers:
+                self._kinds[rows.template].last = places[-1]
+            if self._first is None:
                 self._first = min(tellers, key=lambda one: one[0].lines[0])[1][0]
         ends = [line for line, _ in starts[1:]] + [end]
         return [(one, last, reason) for (one, reason), last in zip(starts, ends, strict=True)]
 
+    def _fall(self, tellers: list[tuple[_Rows, Sequence[_Place]]]) -> bool:
+        for rows, places in tellers:
+            before = self._kinds[rows.template].last
+            if (before is not None and places[0] < before) or any(map(lt, places[1:], places)):
+                return True
+        return False
+
+    def _phases(self, tellers: list[tuple[_Rows, Sequence[_Place]]]) -> bool:
+        """Whether iterations count more than once in an epoch that is not the first: for two phases of it."""
+        low = min(min(places) for _, places in tellers)[0]
+        return any(
+            after < before and after[0] == before[0] > low
+            for _, places in tellers
+            for before, after in pairwise(places)
+        )
+
     def _threads(self, groups: list[_Rows]) -> list[tuple[int, int]] | None:
         """(line, thread) of every row with a step, where trainings wrote into one file at the same time."""
         _, tellers = _tellers(groups)
-        steps = sorted(
-            (line, place) for rows, own in tellers for line, place in zip(rows.lines, _places(rows, own), strict=True)
-        )
+        steps = sorted(one for rows, places in tellers for one in zip(rows.lines, places, strict=True))
         if len(steps) < 8:
             return None
         falls = sum(later[1] < sooner[1] for sooner, later in pairwise(steps))
-        if not self._chains and falls * 4 < len(steps):
+        if not self._chains and (falls < 5 or falls * 3 < len(steps) or len(tellers) > 1):
             return None
-        chains: list[tuple[float, float]] = [(a, b) for a, b in self._chains]
+        chains = list(self._chains)
         out = []
         for line, place in steps:
             open_to = [i for i, last in enumerate(chains) if last <= place]
@@ -589,7 +629,7 @@ class LineReader:
         sizes = [sum(one == i for _, one in out) for i in range(len(chains))]
         if len(chains) < 2 or min(sizes) * 10 < len(out):
             return None
-        self._chains = [list(one) for one in chains]
+        self._chains = chains
         return out
 
     def _thread_events(self, groups: list[_Rows], threads: list[tuple[int, int]]) -> Iterator[RunStart | Points]:
@@ -618,7 +658,8 @@ class LineReader:
             return
         for rows in fresh:
             for one in rows.template.values:
-                self._levels.setdefault(_base_name(one), set()).add(rows.step_unit)
+                self._levels.setdefault(_base_name(one), {}).setdefault(_level(rows.template), set()).add(one.label)
+        overlaid = self._overlaid(fresh)
         promote = not any(
             not one.aside for template, kind in self._kinds.items() if kind.accepted for one in template.values
         )
@@ -628,13 +669,52 @@ class LineReader:
                 if one.role not in ("value", "average", "of"):
                     continue
                 name = _base_name(one)
-                if len(self._levels[name]) > 1 and rows.step_unit == "iteration":
-                    name += "_step"
                 label = f"{one.heading} {one.label}" if one.heading else one.label
+                levels = self._levels[name]
+                mine = _level(rows.template)
+                if mine == "none" and any(one.label in levels[other] for other in levels if other != mine):
+                    # What names the line tells it from the lines that count.
+                    lead = rows.template.lead
+                    label = f"{lead} {label}" if lead else label
+                    name = _joined_name(lead, name) if lead else name
+                elif mine == "iteration" and len(levels) > 1 and not self._are_led(name):
+                    name += "_step"
+                if (rows.template, i) in overlaid:
+                    name, label = f"{name}_{overlaid[rows.template, i]}", f"{label} ({overlaid[rows.template, i]})"
                 label = f"{label} (avg)" if one.role == "average" else label
                 aside = (one.aside or _is_batch_time(one, rows)) and not promote
                 kind = ASIDE if aside else "curve"
                 self._names[rows.template, i] = Metric(label, name, kind, one.unit, rows.step_unit)
+
+    def _overlaid(self, groups: list[_Rows]) -> dict[tuple[Template, int], str]:
+        """Fields of lines that print a label for steps for which other lines print it, too: they are curves of their
+        own, told apart by the first name on their lines."""
+        sayers: dict[tuple[str, str], list[tuple[_Rows, int]]] = {}
+        for rows in groups:
+            for i, one in enumerate(rows.template.fields):
+                if rows.template.positions and one.role == "value":
+                    sayers.setdefault((_base_name(one), one.label), []).append((rows, i))
+        out = {}
+        for those in sayers.values():
+            first, *others = sorted(those, key=lambda one: -len(one[0].lines))
+            steps = set(first[0].steps) if others else set()
+            for rows, i in others:
+                shared = sum(step in steps for step in rows.steps)
+                names = [one.label for one in rows.template.values if one.role == "value"]
+                if shared * 2 > len(rows.steps) and len(rows.steps) > 1 and names[0] != first[0].template.values[0].label:
+                    out[rows.template, i] = names[0]
+        return out
+
+    def _are_led(self, name: str) -> bool:
+        """Whether lines without a step that print the name are told apart by what stands before it."""
+        levels = self._levels[name]
+        return "epoch" not in levels and all(
+            template.lead
+            for template, kind in self._kinds.items()
+            if kind.accepted and not template.positions
+            for one in template.values
+            if _base_name(one) == name
+        )
 
     def _curves(self, groups: list[_Rows]) -> Iterator[Curve]:
         """Curves of one run's rows; a metric that several kinds print is put in the order of lines."""
@@ -712,6 +792,19 @@ def _of_split(template: Template, split: str | None) -> Template:
     return replace(template, fields=fields, split=split)
 
 
+def _is_bar(template: Template) -> bool:
+    """Whether it counts batches of data it does not name."""
+    return (
+        template.split is None
+        and template.positions == {"iteration"}
+        and template.fields[0].label == "counter"
+        and template.counts_batches
+        and bool(template.values)
+        and not any(one.split for one in template.values)
+        and template.fields[1].role == "total"
+    )
+
+
 def _is_vague(template: Template) -> bool:
     """Whether it prints a result and says neither of what data nor of which step."""
     return (
@@ -739,7 +832,10 @@ def _has_points(rows: _Rows) -> bool:
     wanted = [
         t for one, t in zip(rows.template.fields, rows.texts, strict=True) if one.role == "value" and not one.aside
     ]
-    return any(any("." in text or "e" in text for text in texts) for texts in wanted)
+    return any(any(map(_POINT, texts)) for texts in wanted)
+
+
+_POINT = re.compile(r"\.\d|\de|nan|inf", re.IGNORECASE).search
 
 
 def _varies(rows: _Rows) -> bool:
@@ -748,7 +844,7 @@ def _varies(rows: _Rows) -> bool:
 
 
 def _is_best(one: Field) -> bool:
-    return metrics.is_aside(one.label) and metrics.better(one.label) is not None
+    return one.aside and any(word in metrics.BEST_WORDS for word in one.label.lower().split())
 
 
 def _is_batch_time(one: Field, rows: _Rows) -> bool:
@@ -759,10 +855,18 @@ def _is_batch_time(one: Field, rows: _Rows) -> bool:
 
 def _base_name(one: Field) -> str:
     name = metrics.canonical(one.label.partition(" (")[0] if one.label.endswith(")") else one.label, split=one.split)
-    if one.heading and not metrics.step_role(one.heading):
-        split, slash, last = name.rpartition("/")
-        name = f"{split}{slash}{'_'.join(_WORD.findall(one.heading)).lower()}_{last}"
+    if one.heading:
+        name = _joined_name(one.heading, name)
     return f"{name}_avg" if one.role == "average" else name
+
+
+def _joined_name(words: str, name: str) -> str:
+    split, slash, last = name.rpartition("/")
+    return f"{split}{slash}{'_'.join(_WORD.findall(words)).lower()}_{last}"
+
+
+def _level(template: Template) -> str:
+    return "iteration" if "iteration" in template.positions else "epoch" if template.positions else "none"
 
 
 def _integers(texts: Sequence[str] | None) -> list[int] | None:
@@ -776,6 +880,10 @@ def _integers(texts: Sequence[str] | None) -> list[int] | None:
     return numbers if all(-1 <= n < _MOST_STEP for n in (min(numbers), max(numbers))) else None
 
 
+def _floats(texts: Sequence[str] | None) -> Sequence[float | None] | None:
+    return list(map(float, texts)) if texts is not None else None
+
+
 def _filled(known: list[tuple[int, int | None, int | None]], clock: _Clock) -> list[tuple[int, int | None, int | None]]:
     """Positions in the order of lines, each with the latest epoch and iteration."""
     iteration, epoch = clock.iteration, clock.epoch
@@ -787,22 +895,27 @@ def _filled(known: list[tuple[int, int | None, int | None]], clock: _Clock) -> l
     return out
 
 
-def _tellers(groups: list[_Rows]) -> tuple[str, list[tuple[_Rows, Sequence[float]]]]:
-    """The rows whose steps tell where a run ends, with these steps, and what they count."""
-    epochs = [(rows, own) for rows in groups if (own := _integers(rows.column("epoch"))) is not None]
-    if epochs:
-        return "epoch", list(epochs)
-    iterations = [
-        (rows, own)
-        for rows in groups
-        if _counts(rows.template) and (own := _integers(rows.column("iteration"))) is not None
-    ]
-    return "iteration", list(iterations)
+def _tellers(groups: list[_Rows]) -> tuple[str, list[tuple[_Rows, Sequence[_Place]]]]:
+    """The rows whose steps tell where a run ends, each with its (epoch, iteration), and what they count."""
+    out: list[tuple[_Rows, Sequence[_Place]]] = []
+    has_epoch = any("epoch" in rows.template.positions for rows in groups)
+    for rows in groups:
+        epochs = _integers(rows.column("epoch"))
+        iterations = _integers(rows.column("iteration")) if _counts(rows.template) else None
+        if epochs is None and iterations is None:
+            continue
+        if epochs is None and has_epoch and rows.epochs is None:
+            continue
+        epochs = epochs or (list(rows.epochs) if rows.epochs is not None else [0] * len(rows.lines))  # type: ignore[arg-type]
+        out.append((rows, list(zip(epochs, iterations or [0] * len(epochs), strict=True))))
+    return "epoch" if has_epoch else "iteration", out
 
 
-def _places(rows: _Rows, own: Sequence[float]) -> list[tuple[float, float]]:
-    iterations = _integers(rows.column("iteration"))
-    return [(a, float(b)) for a, b in zip(own, iterations or [0] * len(own), strict=True)]
+def _fell(counts: str, before: _Place, place: _Place, line: int) -> str:
+    what, sooner, later = (counts, before[0], place[0]) if counts == "epoch" else (counts, before[1], place[1])
+    if sooner == later:
+        what, sooner, later = "iteration", before[1], place[1]
+    return f"{what} went {sooner} → {later} at line {line}"
 
 
 def _step_said(template: Template) -> str | None:

@@ -159,6 +159,7 @@ _INDEXED = frozenset(
         "num_workers",
     ]
 )
+_BEFORE_STEP = frozenset(("for", "at", "of", "after", "in", "until", "to", "from", "on"))
 _LEVELS = frozenset(
     [
         "info",
@@ -218,7 +219,7 @@ class Template:
     """One kind of line. pattern: one group for each field, in the order of fields.
 
     exact: nothing stands on the line but steps, fields and gaps. split: what the line as a whole speaks of.
-    bar: what its progress bar is drawn with.
+    bar: what its progress bar is drawn with; lead: the words that open the line, before its first value.
     """
 
     fields: tuple[Field, ...]
@@ -227,6 +228,7 @@ class Template:
     split: str | None
     positions: frozenset[Role]
     bar: str = ""
+    lead: str = ""
 
     @property
     def counts_batches(self) -> bool:
@@ -364,7 +366,7 @@ class _Reader:
             return None
         fields = tuple(self.fields)
         bar = "=" if any("==" in text or _EQUALS in text for text in self.texts) else ""
-        return Template(fields, self._pattern(fields), self._exact(), self.split, positions, bar)
+        return Template(fields, self._pattern(fields), self._exact(), self.split, positions, bar, self._lead())
 
     def _opens_after_number(self, before: str, at: int) -> str | None:
         """Whether the text behind a number opens a bracket: of its average, or of a remark."""
@@ -413,6 +415,9 @@ class _Reader:
             return following, ""
         if not sep and not opened and self._is_index(at, label):
             return following, label
+        if after.startswith(f"%|{_BLOCKS}"):
+            self._context(label)
+            return following, ""
         role, said = self._position(at, label, sep, before, after)
         if role:
             if said:
@@ -475,7 +480,7 @@ class _Reader:
             or (not sep and not known and (words[-1] in _PROSE or len(words) > 4))
             or words[0] in _INDEXED
             or _IS_CODE_FILE.search(label)
-            or metrics.step_role(words[-1])
+            or (metrics.step_role(words[-1]) and words[-2:-1] and words[-2] in _BEFORE_STEP)
         ):
             self.leftover += len(words) + 1
             return
@@ -565,18 +570,48 @@ class _Reader:
         rest = [w for w in rest if w not in prefix]
         return len(rest) <= 1 and not self.best and self.fields[0].index <= 5
 
+    def _lead(self) -> str:
+        """The words that open the line: of "final_roundtrip val_loss:1.97" the first."""
+        value = next((f for f in self.fields if f.role == "value"), None)
+        if value is None or any(f.index < value.index for f in self.fields):
+            return ""
+        for text in reversed(self.texts[: value.index + 1]):
+            said = text.rstrip(" \t:=：([{'\"")
+            if text is self.texts[value.index] and said.endswith(value.label):
+                said = said[: -len(value.label)]
+                own = value.label.split()
+                said = said + " ".join(own[:-1])
+            piece = _BOUND.split(said)[-1].rpartition("]")[2].rpartition(")")[2].strip(" \t:=*#.-")
+            words = [w for w in _WORDS.findall(piece.lower()) if w not in _LEVELS or w in ("net", "output")]
+            if any(w not in _LEAD and w not in metrics.SPLIT_OF for w in words) and not _CODE_FILE.search(piece):
+                return piece
+        return ""
+
     def _exact(self) -> bool:
-        """Whether every character of the line belongs to a field or to the gap between two."""
-        if self.leftover or len(self.fields) != self.count:
+        """Whether every character of the line belongs to a field, to the gap between two or to a logger's prefix."""
+        if self.leftover or not self.fields:
+            return False
+        first = self.fields[0].index
+        if [f.index for f in self.fields] != list(range(first, self.count)):
+            return False
+        dated = any(kind != "n" for kind in self.kinds[:first])
+        if "n" in self.kinds[:first]:
             return False
         for i, text in enumerate(self.texts):
-            if i:
+            if i > first:
                 unit = _UNIT_AFTER.match(text)
                 text = text[unit.end() :] if unit else text
-            if i < self.count:
-                label = self.fields[i].label if self.fields[i].role != "total" else ""
-                if label not in ("counter", "") and label in text:
-                    text = text[: text.rfind(label)] + text[text.rfind(label) + len(label) :]
+            if first <= i < self.count:
+                field = self.fields[i - first]
+                label = field.label if field.role != "total" and field.label != "counter" else ""
+                if label and label in text:
+                    at = text.rfind(label)
+                    text = text[:at] + text[at + len(label) :]
+            if i <= first:
+                words = [w.lower() for w in _WORDS.findall(text)]
+                if not dated and not all(w in _LEVELS or w in metrics.SPLIT_OF for w in words):
+                    return False
+                text = "" if dated or words else text
             if text.strip(" \t,;|，；、:=：#[](){}/\r") not in ("", "of"):
                 return False
         return True
@@ -645,15 +680,16 @@ def _label(before: str) -> tuple[str, str, str, str, str]:
 def _heading(text: str) -> str:
     """The words before a colon that tell lines of one label apart: "ORG: precision 99.5". Empty where they only say
     what splits and steps say already."""
-    found = re.search(r"(?:^|[,;|\]\t)]|\s-\s|\s{2})[ \t]*([^,;|\]\t):：]{1,60}?)[ \t]*[:：][ \t]*$", text)
-    if not found:
+    text = text.rstrip()
+    if not text.endswith((":", "：")):
         return ""
-    words = [w.lower() for w in re.findall(r"[^\W_]+", found[1])]
+    said = re.split(r"[\])>:：]", _BOUND.split(text.rstrip(" :："))[-1])[-1].strip(" \t.*#>|-")
+    words = [w.lower() for w in re.findall(r"[^\W_]+", said)]
     told = all(
         w in _LEAD or w in metrics.SPLIT_OF or w in _LEVELS or metrics.step_role(w) or w in metrics.FILLING
         for w in words
     )
-    return "" if told or not words or _CODE_FILE.search(found[1]) else found[1].strip()
+    return "" if told or not words or len(words) > 5 or _CODE_FILE.search(said) else said
 
 
 def _unit_note(note: str) -> Unit | None:
