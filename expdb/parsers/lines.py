@@ -14,7 +14,7 @@ from itertools import chain, compress, pairwise
 from operator import lt
 
 from expdb import metrics
-from expdb.parsers.templates import Field, Template, pieces, split_in, template_of, template_of_parts
+from expdb.parsers.templates import LINE_LIMIT, Field, Template, pieces, split_in, template_of, template_of_parts
 from expdb.parsers.terminal import settle
 from expdb.records import ASIDE, Curve, LineKind, Metric, Points, RunStart, Unparsed
 
@@ -31,8 +31,8 @@ _MOST_STEP = 1 << 62
 def is_log_line(line: str) -> bool:
     """Whether the line, wherever it stands, is measured rather than said: it has a step and a result, or two results
     and nothing else."""
-    template = template_of(_BREAK.sub("", line.removesuffix("\r").rstrip(" \t")))
-    if template is None or not template.exact:
+    template = template_of(line)
+    if template is None or not template.exact or (template.has_epoch and _EPOCH_SAID.search(line) is None):
         return False
     if template.has_epoch and template.fields[0].role == "epoch":
         return bool(template.values) and _tells(template)
@@ -44,7 +44,11 @@ def _tells(template: Template) -> bool:
     return template.known > 0 or not template.fields[0].label.lower().endswith("epochs")
 
 
-_BREAK = re.compile(r"(?:<br ?/?>|\\)$")
+# "epoch 3.5" and "epoch -1" are none.
+_EPOCH_SAID = re.compile(
+    r"(?i:epochs?|轮次|轮|第|train)[ \t]*[:=：#]?[ \t]*[\[(]?[ \t]*\d{1,18}"
+    r"(?:[ \t]*/[ \t]*\d+(?![\d.]))?(?![\w.%])(?!/\d+\.)"
+)
 _EPOCH = re.compile(
     r"[ \t]*(?i:epochs?|轮次|轮)[ \t]*(?:[:=：#][ \t]*)?(?:[\[(][ \t]*)?(\d{1,18})"
     r"(?:[ \t]*/[ \t]*\d+)?(?:[ \t]*[\])])?(?:[ \t]*[:：])?(?![\w.%])"
@@ -172,25 +176,23 @@ class LineReader:
         body, origins = settle(text)
         body = body[:-1] if body.endswith("\n") else body
         groups, rest = self._read(body)
-        if origins is not None:
-            at = [line + origin for origin in origins]
-            for rows in groups:
-                rows.lines = [at[i] for i in rows.lines]
-            rest = [(at[i], said) for i, said in rest]
-        else:
-            for rows in groups:
-                rows.lines = _moved(rows.lines, line)
-            rest = [(line + i, said) for i, said in rest]
-        groups = self._judged(groups, body, line if origins is None else None, rest)
+        # A state of a rewritten line has that line's number.
+        at = range(line, line + body.count("\n") + 1) if origins is None else [line + origin for origin in origins]
+        groups = self._judged(groups, body, at, rest)
+        for rows in groups:
+            rows.lines = _moved(rows.lines, line) if origins is None else [at[i] for i in rows.lines]
+        rest = [(at[i], said) for i, said in rest]
         if groups:
             groups = self._parted(groups)
             self._give_steps(groups)
             groups = self._sectioned(groups, rest)
             self._name(groups)
             yield from self._run_events(groups)
+        last = 0
         for number, said in rest:
-            if not said.isspace():
+            if number != last and not said.isspace():
                 self._skip(number, said)
+                last = number
 
     # Reading
 
@@ -203,7 +205,7 @@ class LineReader:
         fresh: dict[Template, tuple[list[int], list[list[str]]]] = {}
         left = []
         for number, said in rest:
-            parts = pieces(said) if len(said) <= _LINE_LIMIT else [said]
+            parts = pieces(said) if len(said) <= LINE_LIMIT else [said]
             template = template_of_parts(parts) if len(parts) > 1 else None
             if template is None:
                 left.append((number, said))
@@ -259,14 +261,13 @@ class LineReader:
 
     # Judging
 
-    def _judged(self, groups: list[_Rows], body: str, first: int | None, rest: list[tuple[int, str]]) -> list[_Rows]:
-        """The rows of kinds that tell of a training; lines of the others go to rest."""
-        said = body.split("\n") if any(rows.template not in self._kinds for rows in groups) else []
+    def _judged(self, groups: list[_Rows], body: str, at: Sequence[int], rest: list[tuple[int, str]]) -> list[_Rows]:
+        """The rows of kinds that tell of a training; lines of the others go to rest. at: the lines' numbers."""
+        said: list[str] = []
         for rows in groups:
             if rows.template not in self._kinds:
-                line = rows.lines[0]
-                text = said[line - first] if first is not None else ""
-                self._kinds[rows.template] = _Kind(line, text)
+                said = said or body.split("\n")
+                self._kinds[rows.template] = _Kind(at[rows.lines[0]], said[rows.lines[0]])
         strong = [rows for rows in groups if self._is_strong(rows)]
         headers = [rows for rows in groups if not rows.template.values and len(rows.lines) > 1]
         results = [rows for rows in groups if rows.template.known and len(rows.lines) > 1]
@@ -283,14 +284,10 @@ class LineReader:
                 kind.count += len(rows.lines)
                 out.append(rows)
             else:
-                rest += self._spoken(rows, said, first)
+                said = said or body.split("\n")
+                rest += [(i, said[i]) for i in rows.lines]
         rest.sort()
         return out
-
-    def _spoken(self, rows: _Rows, said: list[str], first: int | None) -> list[tuple[int, str]]:
-        if first is not None and said:
-            return [(line, said[line - first]) for line in rows.lines]
-        return [(line, self._kinds[rows.template].text) for line in rows.lines]
 
     def _is_strong(self, rows: _Rows) -> bool:
         """Whether rows of this kind alone show that this is a training's log."""
@@ -304,7 +301,7 @@ class LineReader:
             moves = len(set(_position_texts(rows))) > 1
             if template.known:
                 return template.exact or (count > 1 and moves) or _varies(rows)
-            return (template.exact and count == 1 and _tells(template)) or (count > 2 and moves and _has_points(rows))
+            return (template.exact and _tells(template)) or (count > 2 and moves and _has_points(rows))
         if template.known > 1 and template.exact:
             return True
         return template.known > 0 and count > 2 and _varies(rows) and (template.exact or template.split is not None)
@@ -489,11 +486,7 @@ class LineReader:
         for line in rows.lines:
             place = bisect_right(at_lines, line)
             _, iteration, epoch = known[place - 1] if place else (0, self._clock.iteration, self._clock.epoch)
-            if place == 0 and epoch is None and iteration is None and known:
-                # Before the first step: measured before the training began.
-                steps.append(0)
-                rows.step_unit = "epoch" if known[0][2] is not None else "iteration"
-            elif epoch is not None:
+            if epoch is not None:
                 steps.append(epoch)
             elif iteration is not None:
                 steps.append(iteration)
@@ -553,7 +546,7 @@ class LineReader:
             cut = [rows for rows in (g.between(first, last) for g in groups) if rows.lines]
             curves = tuple(self._curves(cut))
             if curves:
-                yield Points(self.index, curves, max(rows.lines[-1] for rows in cut))
+                yield Points(self.index, curves, max(rows.lines[-1] for rows in cut if rows.template.values))
 
     def _runs(self, groups: list[_Rows]) -> list[tuple[int, int, str | None]]:
         """(first line, line behind the last, reason) of each piece; reason None continues the open run."""
@@ -577,14 +570,15 @@ class LineReader:
                     self._first = place
                     for other in self._kinds.values():
                         other.last = None
-                elif self._first is None:
-                    self._first = place
+                elif before is None:
+                    self._first = min(place, self._first or place)
                 kind.last = place
         elif tellers:
             for rows, places in tellers:
-                self._kinds[rows.template].last = places[-1]
-            if self._first is None:
-                self._first = min(tellers, key=lambda one: one[0].lines[0])[1][0]
+                kind = self._kinds[rows.template]
+                if kind.last is None:
+                    self._first = min(places[0], self._first or places[0])
+                kind.last = places[-1]
         ends = [line for line, _ in starts[1:]] + [end]
         return [(one, last, reason) for (one, reason), last in zip(starts, ends, strict=True)]
 
@@ -616,7 +610,9 @@ class LineReader:
         chains = list(self._chains)
         out = []
         for line, place in steps:
-            open_to = [i for i, last in enumerate(chains) if last <= place]
+            # A step that comes again belongs to another training, unless it is the same line's.
+            now = out[-1][1] if out else None
+            open_to = [i for i, last in enumerate(chains) if last < place or (last == place and i == now)]
             if open_to:
                 best = max(open_to, key=lambda i: chains[i])
                 chains[best] = place
@@ -656,6 +652,7 @@ class LineReader:
         fresh = [rows for rows in groups if rows.template.values and (rows.template, -1) not in self._names]
         if not fresh:
             return
+        fresh.sort(key=lambda rows: rows.lines[0])
         for rows in fresh:
             for one in rows.template.values:
                 self._levels.setdefault(_base_name(one), {}).setdefault(_level(rows.template), set()).add(one.label)
@@ -672,13 +669,15 @@ class LineReader:
                 label = f"{one.heading} {one.label}" if one.heading else one.label
                 levels = self._levels[name]
                 mine = _level(rows.template)
-                if mine == "none" and any(one.label in levels[other] for other in levels if other != mine):
-                    # What names the line tells it from the lines that count.
-                    lead = rows.template.lead
-                    label = f"{lead} {label}" if lead else label
-                    name = _joined_name(lead, name) if lead else name
-                elif mine == "iteration" and len(levels) > 1 and not self._are_led(name):
-                    name += "_step"
+                if mine == "batch":
+                    name += "_batch"
+                elif next(iter(levels)) != mine:
+                    # The first to print it has the name for good: a log that grows must not change it.
+                    lead = rows.template.lead if mine == "none" else ""
+                    if lead:
+                        name, label = _joined_name(lead, name), f"{lead} {label}"
+                    else:
+                        name += "_step" if mine == "iteration" else "_epoch"
                 if (rows.template, i) in overlaid:
                     name, label = f"{name}_{overlaid[rows.template, i]}", f"{label} ({overlaid[rows.template, i]})"
                 label = f"{label} (avg)" if one.role == "average" else label
@@ -701,20 +700,13 @@ class LineReader:
             for rows, i in others:
                 shared = sum(step in steps for step in rows.steps)
                 names = [one.label for one in rows.template.values if one.role == "value"]
-                if shared * 2 > len(rows.steps) and len(rows.steps) > 1 and names[0] != first[0].template.values[0].label:
+                if (
+                    shared * 2 > len(rows.steps)
+                    and len(rows.steps) > 1
+                    and names[0] != first[0].template.values[0].label
+                ):
                     out[rows.template, i] = names[0]
         return out
-
-    def _are_led(self, name: str) -> bool:
-        """Whether lines without a step that print the name are told apart by what stands before it."""
-        levels = self._levels[name]
-        return "epoch" not in levels and all(
-            template.lead
-            for template, kind in self._kinds.items()
-            if kind.accepted and not template.positions
-            for one in template.values
-            if _base_name(one) == name
-        )
 
     def _curves(self, groups: list[_Rows]) -> Iterator[Curve]:
         """Curves of one run's rows; a metric that several kinds print is put in the order of lines."""
@@ -760,7 +752,6 @@ class LineReader:
 
 _NOTHING = Metric("", "")
 _WORD = re.compile(r"[^\W_]+")
-_LINE_LIMIT = 4096
 
 
 def _merged(metric: Metric, parts: list[tuple[_Rows, Sequence[float], Sequence[str]]]) -> Curve:
@@ -866,7 +857,9 @@ def _joined_name(words: str, name: str) -> str:
 
 
 def _level(template: Template) -> str:
-    return "iteration" if "iteration" in template.positions else "epoch" if template.positions else "none"
+    if "iteration" in template.positions:
+        return "batch" if template.split not in (None, metrics.TRAIN) and template.counts_batches else "iteration"
+    return "epoch" if template.positions else "none"
 
 
 def _integers(texts: Sequence[str] | None) -> list[int] | None:

@@ -36,10 +36,11 @@ _PLAIN = (
     r"(?:(?<![\w)\]}.])[-+])?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?(?![\d.]*\.\d)"
     r"|(?<![\w.])[-+]?(?i:nan|inf(?:inity)?)(?![\w@/\-]| [a-z]+ ?:)"
 )
-_TOKEN = re.compile(rf"[ \t]*{_FREE}({_DATE}|{_CLOCK}|{_SPAN}|{_PLAIN})", re.ASCII)
+# Blanks are only looked through from their first on: a line of blanks would take for ever.
+_TOKEN = re.compile(rf"(?:(?<![ \t])[ \t]++)?{_FREE}({_DATE}|{_CLOCK}|{_SPAN}|{_PLAIN})", re.ASCII)
 _IS_PLAIN = re.compile(_NUMBER)
 _UNIT = "|".join(sorted(map(re.escape, metrics.UNIT_WORDS), key=len, reverse=True))
-_UNIT_AFTER = re.compile(rf"(?:({_UNIT})(?![\w/])| ({_UNIT})(?=[ \t]*(?:[,;|，；)\]\t]|$|  | - )))")
+_UNIT_AFTER = re.compile(rf"(?:({_UNIT})(?![\w/])| ({_UNIT})(?=[ \t]*(?:[,;|，；)\]\t\1]|  | - )))")
 _OTHER_UNIT_AFTER = re.compile(r" ?[A-Za-z]+/[A-Za-z]+|[A-Za-z]{1,3}\b| (?:MB|GB|MiB|GiB|KB)\b")
 # What a label cannot hold; a lone dash or two blanks end one, too.
 _BOUND = re.compile(
@@ -259,8 +260,15 @@ class Template:
         return sum(metrics.is_result(one.label) for one in self.values if one.role != "average")
 
 
+_BREAK = re.compile(r"[ \t]*(?:<br ?/?>|\\)[ \t]*$")
+
+
 def pieces(line: str) -> list[str]:
     """The line cut at its numbers: text, number, text, number, ... text."""
+    line = line.rstrip("\r \t")
+    if line.endswith((">", "\\")):
+        # On a page a line may end in a hard break.
+        line = _BREAK.sub("", line)
     if "|" in line or "==" in line:
         line = _DRAWN.sub(lambda found: _BLOCKS if found["blocks"] is not None else _EQUALS, line)
     return _TOKEN.split(line)
@@ -292,8 +300,12 @@ _ODD = re.compile(r"[hsmd]|\d-\d|T")
 
 def template_of(line: str) -> Template | None:
     """The kind of a line; None where none of its numbers has a name and none is a step."""
-    line = line.rstrip("\r \t")
-    if len(line) > LINE_LIMIT or (not any(map(str.isdigit, line)) and "nan" not in line.lower()):
+    if (
+        len(line) > LINE_LIMIT
+        or "\0" in line
+        or "\1" in line
+        or (not any(map(str.isdigit, line)) and "nan" not in line.lower())
+    ):
         return None
     return template_of_parts(pieces(line))
 
@@ -310,7 +322,8 @@ def _template(key: str) -> Template | None:
     count = len(texts) - 1
     if count == 0 or count > 400:
         return None
-    return _Reader(texts, kinds or "n" * count).read()
+    # A mark behind the last text, where a unit may end.
+    return _Reader([*texts[:-1], texts[-1] + "\1"], kinds or "n" * count).read()
 
 
 class _Reader:
@@ -355,6 +368,7 @@ class _Reader:
                 continue
             at, pending = self._number(at, before, pending)
         values = [f for f in self.fields if f.role in ("value", "average", "of")]
+        exact = self._exact()
         self._number_twins()
         if self.best:
             # "Saved the best of epoch 3": that is not where the training is.
@@ -366,7 +380,7 @@ class _Reader:
             return None
         fields = tuple(self.fields)
         bar = "=" if any("==" in text or _EQUALS in text for text in self.texts) else ""
-        return Template(fields, self._pattern(fields), self._exact(), self.split, positions, bar, self._lead())
+        return Template(fields, self._pattern(fields), exact, self.split, positions, bar, self._lead())
 
     def _opens_after_number(self, before: str, at: int) -> str | None:
         """Whether the text behind a number opens a bracket: of its average, or of a remark."""
@@ -401,7 +415,7 @@ class _Reader:
         texts = self.texts
         if at and (unit := _UNIT_AFTER.match(before)) and before is texts[at]:
             before = before[unit.end() :]
-        after = texts[at + 1]
+        after = texts[at + 1].removesuffix("\1")
         label, heading, sep, note, opened = _label(before)
         if pending and not metrics.is_known(label) and metrics.is_known(f"{pending} {label}"):
             label = f"{pending} {label}"
@@ -447,6 +461,9 @@ class _Reader:
     def _position(self, at: int, label: str, sep: str, before: str, after: str) -> tuple[StepRole | None, str | None]:
         """What the number counts, and the split its label names on the way."""
         role, said = _position(label)
+        if role and sep and label.lower().endswith(("epochs", "iterations")) and not _OF.match(after):
+            # "epochs: 90" says how many there will be.
+            return None, None
         if role:
             return role, said
         if at == 0 and sep and label in ("s", "i", "n", "e"):
@@ -479,6 +496,7 @@ class _Reader:
             or len(words) > 9
             or (not sep and not known and (words[-1] in _PROSE or len(words) > 4))
             or words[0] in _INDEXED
+            or words[-1] in ("epochs", "iterations")
             or _IS_CODE_FILE.search(label)
             or (metrics.step_role(words[-1]) and words[-2:-1] and words[-2] in _BEFORE_STEP)
         ):
@@ -496,7 +514,7 @@ class _Reader:
             self.fields.append(Field(at, "epoch", label))
             self.split = metrics.SPLIT_OF[words[0]]
             return
-        unit_after = _UNIT_AFTER.match(after)
+        unit_after = _UNIT_AFTER.match(self.texts[at + 1])
         unit: Unit | None = metrics.UNIT_WORDS[unit_after[1] or unit_after[2]] if unit_after else _unit_note(note)
         other = unit is None and _OTHER_UNIT_AFTER.match(after) is not None and not known
         split = self._split_of(label)
@@ -551,11 +569,11 @@ class _Reader:
 
     def _number_twins(self) -> None:
         """ "loss 0.1, loss 0.2": the second is a metric of its own."""
-        seen: dict[tuple[str, str | None, Role], int] = {}
+        seen: dict[tuple[str, str, Role], int] = {}
         for i, one in enumerate(self.fields):
             if one.role not in ("value", "average", "of"):
                 continue
-            said = (one.label, one.split, one.role)
+            said = (one.label, metrics.canonical(one.label, split=one.split), one.role)
             seen[said] = seen.get(said, 0) + 1
             if seen[said] > 1:
                 self.fields[i] = replace(one, label=f"{one.label} ({seen[said]})")
@@ -568,7 +586,8 @@ class _Reader:
         rest = [w for w in words if w not in said and w not in _LEAD and w not in metrics.SPLIT_OF]
         prefix = {"info", "root", "debug", "main", "log", "print", "batch", "micro", "total", "batches", "evaluating"}
         rest = [w for w in rest if w not in prefix]
-        return len(rest) <= 1 and not self.best and self.fields[0].index <= 5
+        named = any(f.role in ("epoch", "iteration") and f.label != "counter" for f in self.fields)
+        return named and len(rest) <= 1 and not self.best and self.fields[0].index <= 5
 
     def _lead(self) -> str:
         """The words that open the line: of "final_roundtrip val_loss:1.97" the first."""
@@ -612,7 +631,7 @@ class _Reader:
                 if not dated and not all(w in _LEVELS or w in metrics.SPLIT_OF for w in words):
                     return False
                 text = "" if dated or words else text
-            if text.strip(" \t,;|，；、:=：#[](){}/\r") not in ("", "of"):
+            if text.strip(" \t,;|，；、:=：#[](){}/\r\1") not in ("", "of"):
                 return False
         return True
 
@@ -624,8 +643,8 @@ class _Reader:
                 out.append(rf"{_MAYBE}({_NUMBER})" if i in wanted else rf"{_MAYBE}{_NUMBER}")
             else:
                 out.append(rf"{_MAYBE}(?:{_DATE}|{_CLOCK}|{_SPAN})")
-            out.append(_literal(self.texts[i + 1]))
-        return "".join(out) + r"[ \t]*\r?"
+            out.append(_literal(self.texts[i + 1].removesuffix("\1")))
+        return "".join(out) + r"[ \t]*+(?:(?:<br ?/?>|\\)[ \t]*+)?\r?"
 
 
 _MAYBE = r"[ \t]*+"
@@ -636,7 +655,7 @@ def _literal(text: str, first: bool = False) -> str:
     """The text as a pattern that does not mind how wide its blanks are."""
     text = text.lstrip(" \t") if first else text
     parts = re.findall(r"[ \t]+|[^ \t]+", text)
-    pattern = "".join(r"[ \t]++" if part.isspace() else _escaped(part) for part in parts)
+    pattern = "".join(r"[ \t]++" if part[0] in " \t" else _escaped(part) for part in parts)
     return pattern.removesuffix(r"[ \t]++") + (r"[ \t]*+" if text[-1:] in (" ", "\t") else "")
 
 
