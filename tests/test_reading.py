@@ -109,7 +109,6 @@ def test_a_log_that_quotes_what_a_stranger_sent_is_text() -> None:
         (b'\x18\0\0\0\0\0\0\0\xa3\x7fK"\t\0\0\x80.B\xa5\xd8Abrain.Event:2' * 5, None),
         (bytes(range(256)) * 10, None),
         (b"\0" * 100, None),
-        ("epoch 1, loss 1\n".encode("utf-16-le"), None),
     ],
 )
 def test_a_binary_file_is_refused_by_name_and_kind(data: bytes, kind: str | None) -> None:

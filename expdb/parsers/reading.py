@@ -1,6 +1,5 @@
 """A file as text: encoding, blocks cut at line ends, and the digest that says whether it grew or changed."""
 
-import codecs
 import hashlib
 import io
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from expdb.errors import InputError
+from expdb.parsers.encoding import LINE_FEEDS, encoding_of
 
 SAMPLE_BYTES = 1 << 16
 BLOCK_BYTES = 4 << 20
@@ -39,9 +39,6 @@ _MAGIC = (
     (b"\x80\x04", "a pickle or checkpoint"),
     (b"\x80\x05", "a pickle or checkpoint"),
 )
-_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-# Bytes below a space that text uses: tab, line feed, form feed, return, backspace, bell, escape.
-_CONTROL = bytes(set(range(32)) - set(b"\t\n\f\r\b\a\x1b")) + b"\x7f"
 
 
 class NotTextError(InputError):
@@ -109,8 +106,8 @@ class Reading:
             raise EmptyError("empty: there is nothing to read", path=path)
         self._raw = head if self.size_bytes <= KEEP_BYTES else None
         self._head = head[: SAMPLE_BYTES + 1]
-        self.encoding = _encoding_of(self._head, path)
-        self._newline = {"utf-16-le": b"\n\0", "utf-16-be": b"\0\n"}.get(self.encoding, b"\n")
+        self.encoding = _encoding_of(head, path)
+        self._newline = LINE_FEEDS.get(self.encoding, b"\n")
 
     @classmethod
     def of_file(cls, path: Path) -> "Reading":
@@ -280,10 +277,11 @@ class Reading:
     def _cut(self, data: bytes) -> int:
         """Where the last whole line of data ends; 0 where there is none."""
         at = data.rfind(self._newline)
+        width = len(self._newline)
         # In UTF-16 the two bytes may straddle two characters.
-        while at > 0 and len(self._newline) == 2 and at % 2:
-            at = data.rfind(self._newline, 0, at + 1)
-        return at + len(self._newline) if at >= 0 else 0
+        while at > 0 and at % width:
+            at = data.rfind(self._newline, 0, at + width - 1)
+        return at + width if at >= 0 else 0
 
     def _decode(self, data: bytes) -> str:
         text = data.decode("utf-8" if self.encoding == "utf-8-sig" else self.encoding, "replace")
@@ -309,26 +307,10 @@ class _Kept(io.BytesIO):
 
 
 def _encoding_of(head: bytes, path: str) -> str:
-    for bom, name in _BOMS:
-        if head.startswith(bom):
-            return name
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             raise NotTextError(path, kind)
-    # A crash leaves a log padded with NUL; that is still a log.
-    text = head.rstrip(b"\0")
-    encoding = next((name for name in ("utf-8", "gb18030") if _decodes(head, name)), None)
-    # A server's log may quote what it was sent; what is no proper UTF-8 has less credit.
-    share = 0.9 if encoding == "utf-8" else 0.98
-    if not text or len(text.translate(None, _CONTROL)) < share * len(text):
+    encoding = encoding_of(head, SAMPLE_BYTES + 1)
+    if encoding is None:
         raise NotTextError(path, None)
-    return encoding or "utf-8"
-
-
-def _decodes(head: bytes, encoding: str) -> bool:
-    try:
-        # A sample may end within a character, but not within more than one.
-        codecs.getincrementaldecoder(encoding)("strict").decode(head, final=False)
-    except UnicodeDecodeError:
-        return False
-    return True
+    return encoding

@@ -24,7 +24,8 @@ _RETURNED_LINE_ENDS = re.compile(r"(?<!\r)\r++\n")
 
 _LOW = "".join(map(chr, [*range(9), *range(11, 32), 127]))
 _HIGH = "".join(map(chr, range(128, 160)))
-_CONTROLS = re.compile(f"[{re.escape(_LOW.replace(chr(13), ''))}{_HIGH}]+")
+_DROPPED = _LOW.replace("\r", "") + _HIGH
+_CONTROLS = re.compile(f"[{re.escape(_DROPPED)}]+")
 
 
 def settle(text: str) -> tuple[str, Sequence[int] | None]:
@@ -44,7 +45,12 @@ def settle(text: str) -> tuple[str, Sequence[int] | None]:
         text = "\n".join(_retyped(line) if "\b" in line else line for line in text.split("\n"))
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
-    text = _CONTROLS.sub("", text)
+    if any(map(text.__contains__, _DROPPED)):
+        text = _CONTROLS.sub("", text)
+    if "\r" not in text:
+        return text, None
+    # Most returns stand at line ends, one to each.
+    text = text.replace("\r\n", "\n")
     if "\r" not in text:
         return text, None
     text = _RETURNED_LINE_ENDS.sub("\n", text)
