@@ -169,6 +169,13 @@ def test_what_changes_from_print_to_print_is_a_report() -> None:
     assert params("\nworking\n".join(one.format(n) for n in (50, 60, 70))) == {"Batch size": "8", "Shuffle": "True"}
 
 
+def test_a_line_of_dashes_parts_what_is_printed_between() -> None:
+    stamp = "2021-03-04 05:06:07,891 "
+    rows = ["Parameters:", ' - rate: "0.1"', ' - size: "32"', ' - kind: "x"']
+    lines = ["Corpus: small", "-" * 60, *rows, "-" * 60, "Device: cpu"]
+    assert params("\n".join(stamp + line for line in lines)) == {"rate": "0.1", "size": "32", "kind": "x"}
+
+
 def test_a_run_has_the_settings_before_it() -> None:
     reader = ConfigReader()
     reader.feed(1, "Namespace(lr=0.1)")

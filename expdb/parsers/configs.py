@@ -248,7 +248,7 @@ class ConfigReader:
             return
         item = ITEM.match(body) if rows and rows.style == ":" else None
         if rows and item:
-            rows.add_item(item[1])
+            rows.add_item(item[1] or "")
             rows.numbers.append(number)
             return
         found = row_of(body)

@@ -21,7 +21,7 @@ ROW = re.compile(
 )
 _COUNTED = re.compile(r"(?i)(?:epochs?|iter(?:ation)?s?|steps?|batch)[^\w]*\d")
 _RESULT = re.compile(r"(?i)(?:^|[^a-z])(?:loss|acc(?:uracy)?|error|score|f1|mAP|auc|ppl)[ \t]*[:=]?[ \t]*\d*\.\d")
-ITEM = re.compile(r"- ?(.*)")
+ITEM = re.compile(r"-(?: (.*)|$)")
 OPENS = re.compile(r"[\w.]*[\[({]")
 _ENVIRONMENT = re.compile(
     r"(?i)(?:sys\.platform|platform|os|pwd|hostname|gcc|nvcc|msvc|libc version|gpu \d+"
