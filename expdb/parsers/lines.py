@@ -14,6 +14,7 @@ from itertools import chain, compress, pairwise
 from operator import lt
 
 from expdb import metrics
+from expdb.parsers.configs import ConfigReader
 from expdb.parsers.templates import LINE_LIMIT, Field, Template, pieces, split_in, template_of, template_of_parts
 from expdb.parsers.terminal import settle
 from expdb.records import ASIDE, Curve, LineKind, Metric, Points, RunStart, Unparsed
@@ -157,13 +158,18 @@ class LineReader:
         self._chains: list[_Place] = []
         # Of progress bars, in the order they were seen.
         self._totals: list[str] = []
+        self._settings = ConfigReader()
+        self._passed = 0
         self._unparsed = 0
         self._examples: list[tuple[int, str]] = []
 
     @property
     def unparsed(self) -> Unparsed:
-        """Lines read so far that are not blank and of no kind."""
-        return Unparsed(self._unparsed, tuple(sorted(self._examples)[:EXAMPLES]))
+        """Lines read so far that are not blank, of no kind and no settings."""
+        self._settings.params()
+        settings = self._settings.consumed
+        examples = [one for one in sorted(self._examples) if one[0] not in settings]
+        return Unparsed(self._unparsed - len(settings), tuple(examples[:EXAMPLES]))
 
     def kinds(self) -> Iterator[LineKind]:
         """What was found so far, in the order of the file."""
@@ -187,12 +193,9 @@ class LineReader:
             self._give_steps(groups)
             groups = self._sectioned(groups, rest)
             self._name(groups)
-            yield from self._run_events(groups)
-        last = 0
-        for number, said in rest:
-            if number != last and not said.isspace():
-                self._skip(number, said)
-                last = number
+            yield from self._run_events(groups, rest)
+        else:
+            self._pass(rest)
 
     # Reading
 
@@ -321,10 +324,24 @@ class LineReader:
         # A model's description prints numbers, too.
         return len(rows.lines) > 2 and rows.lines[0] >= begun and _has_points(rows) and _varies(rows)
 
-    def _skip(self, line: int, text: str) -> None:
-        self._unparsed += 1
-        if len(self._examples) < EXAMPLES:
-            self._examples.append((line, text.rstrip("\r")[:200]))
+    def _pass(self, lines: Iterable[tuple[int, str]]) -> None:
+        """Lines of no kind, in order: settings of the next run, or not understood."""
+        for number, said in lines:
+            self._settings.feed(number, said)
+            if number == self._passed:
+                continue
+            self._passed = number
+            self._unparsed += 1
+            # Some may yet turn out to be settings.
+            if len(self._examples) < EXAMPLES or (len(self._examples) < 1000 and number < self._examples[0][0] + 2000):
+                self._examples.append((number, said.rstrip("\r")[:200]))
+
+    def _start(self, line: int, reason: str | None) -> RunStart:
+        self.index += 1
+        self.runs += 1
+        params, tags = self._settings.params(), self._settings.tags()
+        self._settings.reset()
+        return RunStart(self.index, line, params=params, tags=tags, reason=reason or None)
 
     def _parted(self, groups: list[_Rows]) -> list[_Rows]:
         """A progress bar that runs first over the training data, then over the test data, is two kinds of line."""
@@ -533,20 +550,24 @@ class LineReader:
 
     # Runs
 
-    def _run_events(self, groups: list[_Rows]) -> Iterator[RunStart | Points]:
+    def _run_events(self, groups: list[_Rows], rest: list[tuple[int, str]]) -> Iterator[RunStart | Points]:
         threads = self._threads(groups)
+        passed = 0
         if threads:
             yield from self._thread_events(groups, threads)
+            self._pass(rest)
             return
         for first, last, reason in self._runs(groups):
             if reason is not None:
-                self.index += 1
-                self.runs += 1
-                yield RunStart(self.index, first, reason=reason or None)
+                upto = bisect_left(rest, first, passed, key=lambda one: one[0])
+                self._pass(rest[passed:upto])
+                passed = upto
+                yield self._start(first, reason)
             cut = [rows for rows in (g.between(first, last) for g in groups) if rows.lines]
             curves = tuple(self._curves(cut))
             if curves:
                 yield Points(self.index, curves, max(rows.lines[-1] for rows in cut if rows.template.values))
+        self._pass(rest[passed:])
 
     def _runs(self, groups: list[_Rows]) -> list[tuple[int, int, str | None]]:
         """(first line, line behind the last, reason) of each piece; reason None continues the open run."""
@@ -608,7 +629,7 @@ class LineReader:
         if not self._chains and (falls < 5 or falls * 3 < len(steps) or len(tellers) > 1):
             return None
         chains = list(self._chains)
-        out = []
+        out: list[tuple[int, int]] = []
         for line, place in steps:
             # A step that comes again belongs to another training, unless it is the same line's.
             now = out[-1][1] if out else None
@@ -637,11 +658,9 @@ class LineReader:
                 cut.append(rows.where(mask))
             cut = [rows for rows in cut if rows.lines]
             if thread > self.index:
-                self.index += 1
-                self.runs += 1
                 first = min(rows.lines[0] for rows in cut)
                 reason = f"two trainings wrote into the file at the same time; this one's lines begin at {first}"
-                yield RunStart(self.index, first, reason=reason if thread else None)
+                yield self._start(first, reason if thread else None)
             self._begun = True
             yield Points(thread, tuple(self._curves(cut)), max(rows.lines[-1] for rows in cut))
 
@@ -711,7 +730,7 @@ class LineReader:
     def _curves(self, groups: list[_Rows]) -> Iterator[Curve]:
         """Curves of one run's rows; a metric that several kinds print is put in the order of lines."""
         columns: dict[Metric, list[tuple[_Rows, Sequence[float], Sequence[str]]]] = {}
-        for rows in groups:
+        for rows in sorted(groups, key=lambda rows: rows.lines[0]):
             for i, (one, texts) in enumerate(zip(rows.template.fields, rows.texts, strict=True)):
                 metric = self._names.get((rows.template, i))
                 if metric is None:
