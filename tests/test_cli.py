@@ -57,7 +57,7 @@ def test_a_folder_of_logs_becomes_a_table_with_two_commands(expdb: Expdb, tmp_pa
     log(tmp_path / "logs/resnet/train.log", top=0.8)
     read = expdb("ingest", "logs")
     assert (read.returncode, read.stderr) == (0, "")
-    assert read.stdout == "legacy: 2 files, 2 new runs, 40 points, 0 lines not understood\n"
+    assert read.stdout == "log: 2 files, 2 new runs, 40 points, 0 lines not understood\n"
     table = expdb("compare", "--sort", "best(test/accuracy)")
     assert table.returncode == 0
     lines = table.stdout.splitlines()
@@ -107,7 +107,7 @@ def test_a_bad_file_is_named_stops_no_other_and_ends_in_1(expdb: Expdb, tmp_path
     (tmp_path / "logs/notes.txt").write_text("Nothing of 3 cards here.\n", encoding="utf-8")
     done = expdb("ingest", "logs", "nowhere.log")
     assert done.returncode == 1
-    assert "legacy: 1 file, 1 new run" in done.stdout
+    assert "log: 1 file, 1 new run" in done.stdout
     assert "no log: 1 file, 0 runs (logs/notes.txt)" in done.stdout
     assert "passed over: 1 binary file (logs/plot.png: an image)" in done.stdout
     assert "refused: 3 files" in done.stdout
@@ -133,7 +133,7 @@ def test_a_line_of_many_megabytes_is_refused_in_words(expdb: Expdb, tmp_path: Pa
 def test_a_dry_run_says_the_same_and_leaves_nothing(expdb: Expdb, tmp_path: Path) -> None:
     log(tmp_path / "a.log")
     done = expdb("ingest", "--dry-run", "a.log")
-    assert done.stdout == "legacy: 1 file, would give 1 new run, 20 points, 0 lines not understood\n"
+    assert done.stdout == "log: 1 file, would give 1 new run, 20 points, 0 lines not understood\n"
     assert not (tmp_path / "runs").exists()
 
 
@@ -277,7 +277,7 @@ def test_a_hostile_name_is_shown_not_obeyed(expdb: Expdb, tmp_path: Path) -> Non
 def test_parse_needs_no_database_and_its_json_is_complete(expdb: Expdb, tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text("hello there\nepoch 1, loss nan\nepoch 2, loss 0.25\n", encoding="utf-8")
     found = json.loads(expdb("parse", "a.log", "--json").stdout)
-    assert (found["file"], found["format"], found["lines"], found["unparsed"]) == ("a.log", "legacy", 3, 1)
+    assert (found["file"], found["format"], found["lines"], found["unparsed"]) == ("a.log", "log", 3, 1)
     (run,) = found["runs"]
     assert (run["name"], run["line_first"], run["line_last"], run["params"]) == ("a", 2, 3, {})
     (metric,) = run["metrics"]

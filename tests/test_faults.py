@@ -79,7 +79,7 @@ def test_the_command_waits_for_another_process_and_succeeds(tmp_path: Path, writ
     time.sleep(0.6)
     assert [command.poll() for command in commands] == [None, None], "they wait"
     looked = expdb("ls", cwd=tmp_path)
-    assert (looked.returncode, "legacy" in looked.stdout or "a" in looked.stdout) == (0, True), "readers do not"
+    assert (looked.returncode, "log" in looked.stdout or "a" in looked.stdout) == (0, True), "readers do not"
     let_go(holder)
     assert [finish(command)[0] for command in commands] == [0, 0]
     assert finish(holder)[0] == 0

@@ -379,7 +379,7 @@ def test_a_log_behind_a_long_prologue_is_found(database: Database, tmp_path: Pat
     path = tmp_path / "a.log"
     path.write_text("Loading one more shard of the data\n" * 5000 + "epoch 1, loss 0.5\nepoch 2, loss 0.4\n")
     (done,) = take(database, path).done
-    assert (done.format, done.written.points, done.written.unparsed) == ("legacy", 2, 5000)
+    assert (done.format, done.written.points, done.written.unparsed) == ("log", 2, 5000)
     assert database.rows("SELECT line FROM point ORDER BY line") == [(5001,), (5002,)]
 
 

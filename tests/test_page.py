@@ -185,17 +185,17 @@ STAGES = ["".join(f"epoch {e}, loss 1\n" for e in range(first, first + 5)) for f
 @pytest.mark.parametrize(
     ("text", "format", "runs"),
     [
-        (LOG, "legacy", 1),
-        (f"training on cuda\n\n{LOG}\n\nsaved\n", "legacy", 1),
-        (LOG.replace("\n", "\n\n"), "legacy", 1),
-        ("epoch 1 | loss 0.5 | acc 0.1\nepoch 2 | loss 0.4 | acc 0.2\n", "legacy", 1),
+        (LOG, "log", 1),
+        (f"training on cuda\n\n{LOG}\n\nsaved\n", "log", 1),
+        (LOG.replace("\n", "\n\n"), "log", 1),
+        ("epoch 1 | loss 0.5 | acc 0.1\nepoch 2 | loss 0.4 | acc 0.2\n", "log", 1),
         (f"ResNet\n\n{LOG}\n\nVGG\n\n{LOG}\n", "page", 2),
         (f"# T\n\n{LOG}\n", "page", 1),
         (f"```\n{LOG}\n```\n", "page", 1),
         (f"---\ntitle: x\n---\n{LOG}\n", "page", 1),
         (f"words\n\n{TABLE}", "page", 2),
-        ("# seed 0\n\nepoch 1, loss 1\n\nsaved a\n\nepoch 2, loss 1\n\nsaved b\n\nepoch 3, loss 1\n", "legacy", 1),
-        ("Go\n\n" + "\n\nSaved\n\n".join(f"epoch {e}, loss 1" for e in (1, 2, 3)) + f"\n\nGo\n\n{LOG}", "legacy", 2),
+        ("# seed 0\n\nepoch 1, loss 1\n\nsaved a\n\nepoch 2, loss 1\n\nsaved b\n\nepoch 3, loss 1\n", "log", 1),
+        ("Go\n\n" + "\n\nSaved\n\n".join(f"epoch {e}, loss 1" for e in (1, 2, 3)) + f"\n\nGo\n\n{LOG}", "log", 2),
         ("# seed 0\nepoch 1, loss 1\nsaved a\nepoch 2, loss 1\n", "page", 1),
         (f"# T\n\nfrozen\n\n{STAGES[0]}\nthawed\n\n{STAGES[1]}", "page", 2),
     ],
@@ -207,7 +207,7 @@ def test_a_page_is_told_from_a_log_by_its_content(text: str, format: str, runs: 
 
 def test_a_log_with_noise_is_read_as_two_runs() -> None:
     found = data("two-runs.log")
-    assert found.format == "legacy"
+    assert found.format == "log"
     assert [(run.start.line, run.line_last) for run in found.runs] == [(4, 7), (11, 13)]
     assert found.runs[0].curves["time"].metric.unit == "s"
     assert (found.unparsed.count, found.unparsed.examples[0]) == (5, (1, "using 2 workers, seed 7"))
@@ -224,7 +224,7 @@ def test_a_page_too_large_to_be_kept_is_refused_with_a_way_out(monkeypatch: pyte
     page = f"# T\n\n```\n{LOG}\n```\n" + "words\n" * 200
     with pytest.raises(InputError, match=r"^big\.md: too large to be read as a page") as refused:
         read(page, path="big.md", as_format="page")
-    assert refused.value.hint == "a log of single lines: --as legacy"
+    assert refused.value.hint == "a log of single lines: --as log"
 
 
 # What is no source at all
@@ -289,7 +289,7 @@ REST = "====== ======\nmodel  loss\n====== ======\na      0.5\n====== ======\n\n
 def test_other_texts_give_no_run(text: str) -> None:
     assert read(text).runs == []
     assert read(text, as_format="page").runs == []
-    assert read(text, as_format="legacy").runs == []
+    assert read(text, as_format="log").runs == []
 
 
 def test_a_python_file_that_quotes_a_log_in_its_docstring_is_read_for_what_it_quotes() -> None:
@@ -373,7 +373,7 @@ N = 2000
         f"# T\n\n{TABLE}\n" * (N // 10),
     ],
 )
-@pytest.mark.parametrize("as_format", [None, "page", "legacy"])
+@pytest.mark.parametrize("as_format", [None, "page", "log"])
 def test_no_source_takes_long_to_read(text: str, as_format: str | None) -> None:
     began = time.perf_counter()
     read(text, as_format=as_format)

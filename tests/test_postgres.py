@@ -209,7 +209,7 @@ def test_numbers_give_themselves_and_keys_are_unique(postgres: Any) -> None:
     fill(postgres)
     (made,) = postgres.execute(
         "INSERT INTO source (sha256, size_bytes, line_count, format, parser_version, encoding, unparsed, ingested_ms)"
-        " VALUES ('s', %s, %s, 'legacy', 1, 'utf-8', 0, 0) RETURNING id",
+        " VALUES ('s', %s, %s, 'log', 1, 'utf-8', 0, 0) RETURNING id",
         (2**40, 2**33),
     ).fetchone()
     assert made == 1

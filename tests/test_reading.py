@@ -197,9 +197,9 @@ def test_a_large_file_comes_in_blocks_of_whole_lines(
 
 def test_a_large_log_reads_like_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
     data = (LOG * 3).encode()
-    whole = read(data, as_format="legacy")
+    whole = read(data, as_format="log")
     shrink(monkeypatch)
-    assert read(data, as_format="legacy") == whole
+    assert read(data, as_format="log") == whole
     assert len(whole.runs) == 3
 
 

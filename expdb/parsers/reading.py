@@ -146,7 +146,7 @@ class Reading:
         """All of it, for sources that are small (raises InputError above 16 MB)."""
         if self._raw is None:
             raise InputError(
-                "too large to be read as a page (16 MB)", path=self.path, hint="a log of single lines: --as legacy"
+                "too large to be read as a page (16 MB)", path=self.path, hint="a log of single lines: --as log"
             )
         return self._decode(self._raw)
 
