@@ -33,14 +33,23 @@ class Quantity:
 
 
 QUANTITIES = (
-    Quantity("loss", "min", ("loss", "losses", "avg loss", "mean loss", "损失", "损失值", "平均损失")),
+    Quantity(
+        "loss",
+        "min",
+        (
+            *("loss", "losses", "avg loss", "average loss", "mean loss", "running loss", "epoch loss", "main loss"),
+            *("损失", "损失值", "平均损失", "损失函数", "总损失"),
+        ),
+    ),
     Quantity(
         "accuracy",
         "max",
         (
             *("accuracy", "acc", "acc1", "acc@1", "acc 1", "top1", "top 1", "top@1", "prec@1", "prec1"),
             *("top1 acc", "top 1 acc", "top1 accuracy", "top 1 accuracy", "accuracy top1", "acc top1"),
-            *("准确率", "正确率", "准确度", "精度", "识别率"),
+            *("main accuracy", "epoch acc", "overall acc"),
+            *("overall accuracy", "categorical accuracy", "sparse categorical accuracy", "binary accuracy"),
+            *("准确率", "正确率", "准确度", "精度", "识别率", "平均准确率", "精确度"),
         ),
         ratio=True,
     ),
@@ -229,7 +238,7 @@ _ASIDE_WORDS = frozenset(
         *("剩余时间", "预计剩余时间", "显存", "内存", "速度"),
     )
 )
-BEST_WORDS = frozenset(("best", "max", "highest", "so far", "最佳", "最好", "最高", "历史最佳"))
+BEST_WORDS = frozenset(("best", "highest", "so far", "最佳", "最好", "最高", "历史最佳"))
 
 
 @lru_cache(maxsize=4096)
@@ -245,7 +254,10 @@ def is_aside(label: str) -> bool:
     """Whether a label is printed beside results and is none: ETA, speed, memory, the best so far."""
     words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", label.replace("_", " ")))]
     joined = " ".join(words)
-    return joined in _ASIDE_WORDS or "so far" in joined or any(word in BEST_WORDS for word in words)
+    if joined in _ASIDE_WORDS or "so far" in joined or any(word in BEST_WORDS for word in words):
+        return True
+    # "max accuracy" is the best so far, "max grad norm" a setting.
+    return len(words) > 1 and words[0] in ("max", "maximum") and meaning_of(" ".join(words[1:])).quantity is not None
 
 
 @lru_cache(maxsize=4096)

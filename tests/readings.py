@@ -38,7 +38,7 @@ class ReadCurve:
 
 @dataclass
 class ReadRun:
-    """A run; curves by label."""
+    """A run; curves by label, and by label and name where two names have one label."""
 
     start: RunStart
     line_last: int = 0
@@ -87,9 +87,12 @@ def _take(run: ReadRun, points: Points) -> None:
     run.line_last = max(run.line_last, points.line_last)
     for curve in points.curves:
         assert len(curve.steps) == len(curve.values) == len(curve.lines) > 0
-        known = run.curves.get(curve.metric.label)
+        label = curve.metric.label
+        if label in run.curves and run.curves[label].metric.name != curve.metric.name:
+            label = f"{label} [{curve.metric.name}]"
+        known = run.curves.get(label)
         if known is None:
-            known = run.curves[curve.metric.label] = ReadCurve(curve.metric, curve.decimals)
+            known = run.curves[label] = ReadCurve(curve.metric, curve.decimals)
         elif known.decimals is not None:
             known.decimals = None if curve.decimals is None else max(known.decimals, curve.decimals)
         known.points += zip(curve.steps, map(repr, curve.values), curve.lines, strict=True)

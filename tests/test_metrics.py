@@ -55,7 +55,7 @@ from expdb.records import UNITS, Unit
         ("grad norm", "grad_norm"),
         ("train grad_norm", "train/grad_norm"),
         ("best val acc", "val/best_acc"),
-        ("train", "train/train"),
+        ("train", "train/value"),
         ("%", "%"),
         ("", "value"),
     ],

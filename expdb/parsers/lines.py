@@ -15,6 +15,7 @@ from operator import lt
 
 from expdb import metrics
 from expdb.parsers.configs import ConfigReader
+from expdb.parsers.forms import form_of, known_forms
 from expdb.parsers.templates import LINE_LIMIT, Field, Template, pieces, split_in, template_of, template_of_parts
 from expdb.parsers.terminal import settle
 from expdb.records import ASIDE, Curve, LineKind, Metric, Points, RunStart, Unparsed
@@ -141,12 +142,11 @@ class LineReader:
     Lines of two trainings that wrote into one file at a time are told apart by their steps.
     """
 
-    def __init__(self, index: int = 0, pinned: Sequence[Template] = ()) -> None:
+    def __init__(self, index: int = 0) -> None:
         self.index = index - 1
         self.runs = 0
-        self._pinned = tuple(pinned)
         self._kinds: dict[Template, _Kind] = {}
-        self._compiled: dict[Template, None] = dict.fromkeys(pinned)
+        self._compiled: dict[Template, None] = {}
         self._strong = False
         self._names: dict[tuple[Template, int], Metric] = {}
         self._levels: dict[str, dict[str, set[str]]] = {}
@@ -205,17 +205,16 @@ class LineReader:
             groups, rest = self._matched(body)
             if len(rest) < 8 or not self._learn(rest):
                 break
-        fresh: dict[Template, tuple[list[int], list[list[str]]]] = {}
+        fresh: dict[Template, tuple[list[int], list[Sequence[str]]]] = {}
         left = []
         for number, said in rest:
-            parts = pieces(said) if len(said) <= LINE_LIMIT else [said]
-            template = template_of_parts(parts) if len(parts) > 1 else None
+            template, values = _taken_apart(said)
             if template is None:
                 left.append((number, said))
                 continue
             numbers, texts = fresh.setdefault(template, ([], []))
             numbers.append(number)
-            texts.append([parts[2 * one.index + 1] for one in template.fields])
+            texts.append(values)
         by_template = {rows.template: rows for rows in groups}
         for template, (numbers, texts) in fresh.items():
             columns: list[Sequence[str]] = list(zip(*texts, strict=True))
@@ -253,8 +252,11 @@ class LineReader:
             return False
         stride = max(1, len(rest) // _SHOWN)
         seen: dict[Template, int] = {}
-        shown = chain(rest[: _SHOWN // 2], rest[_SHOWN // 2 :: stride])
-        for _, said in shown:
+        for _, said in chain(rest[: _SHOWN // 2], rest[_SHOWN // 2 :: stride]):
+            form = form_of(said)
+            if form is not None and form not in self._compiled:
+                self._compiled = {form: None, **self._compiled}
+                return True
             if (template := template_of(said)) and template not in self._compiled:
                 seen[template] = seen.get(template, 0) + 1
         often = [t for t, count in sorted(seen.items(), key=lambda item: -item[1]) if count > 1]
@@ -295,7 +297,7 @@ class LineReader:
     def _is_strong(self, rows: _Rows) -> bool:
         """Whether rows of this kind alone show that this is a training's log."""
         template, count = rows.template, len(rows.lines)
-        if self._kinds[template].accepted or template in self._pinned:
+        if self._kinds[template].accepted or template in known_forms():
             return True
         values = [one for one in template.values if not one.aside]
         if not values:
@@ -307,7 +309,8 @@ class LineReader:
             return (template.exact and _tells(template)) or (count > 2 and moves and _has_points(rows))
         if template.known > 1 and template.exact:
             return True
-        return template.known > 0 and count > 2 and _varies(rows) and (template.exact or template.split is not None)
+        told = template.exact or template.split is not None or len(values) > 2
+        return template.known > 0 and count > 2 and told and _varies(rows)
 
     def _is_weak(self, rows: _Rows, begun: int) -> bool:
         """Whether rows of this kind tell of a training that others show."""
@@ -431,7 +434,7 @@ class LineReader:
         rows.step_unit = "iteration"
         if epochs is None:
             rows.steps = iterations
-            outer = [r for r in training if r.template.positions == {"epoch"}]
+            outer = [r for r in training if r.template.positions == {"epoch"} and _integers(r.column("epoch"))]
             if outer:
                 self._within(rows, iterations, outer)
             return
@@ -767,6 +770,17 @@ class LineReader:
             elif one.role in ("epoch", "iteration"):
                 out.append((one.label, one.role, f"step: {one.why or 'its name'}"))
         return tuple(out)
+
+
+def _taken_apart(line: str) -> tuple[Template | None, Sequence[str]]:
+    """A line's kind and the texts of its fields."""
+    if form := form_of(line):
+        found = re.fullmatch(form.pattern, line)
+        assert found is not None, "a form fits its line"
+        return form, found.groups()
+    parts = pieces(line) if len(line) <= LINE_LIMIT else [line]
+    template = template_of_parts(parts) if len(parts) > 1 else None
+    return template, [parts[2 * one.index + 1] for one in template.fields] if template else ()
 
 
 _NOTHING = Metric("", "")

@@ -18,7 +18,7 @@ LINE_LIMIT = 4096
 
 Role = Literal["epoch", "iteration", "total", "value", "average", "of"]
 
-_NUMBER = r"[-+]?(?:(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+|(?i:nan|inf(?:inity)?))"
+NUMBER = r"[-+]?(?:(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+|(?i:nan|inf(?:inity)?))"
 _DATE = (
     r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}/\d{1,2}/\d{2,4})"
     r"(?:[T ,]{1,2}\d{1,2}:\d\d(?::\d\d)?(?:[.,:]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?(?!\w)"
@@ -38,7 +38,7 @@ _PLAIN = (
 )
 # Blanks are only looked through from their first on: a line of blanks would take for ever.
 _TOKEN = re.compile(rf"(?:(?<![ \t])[ \t]++)?{_FREE}({_DATE}|{_CLOCK}|{_SPAN}|{_PLAIN})", re.ASCII)
-_IS_PLAIN = re.compile(_NUMBER)
+_IS_PLAIN = re.compile(NUMBER)
 _UNIT = "|".join(sorted(map(re.escape, metrics.UNIT_WORDS), key=len, reverse=True))
 _UNIT_AFTER = re.compile(rf"(?:({_UNIT})(?![\w/])| ({_UNIT})(?=[ \t]*(?:[,;|，；)\]\t\1]|  | - )))")
 _OTHER_UNIT_AFTER = re.compile(r" ?[A-Za-z]+/[A-Za-z]+|[A-Za-z]{1,3}\b| (?:MB|GB|MiB|GiB|KB)\b")
@@ -640,7 +640,7 @@ class _Reader:
         out = [_MAYBE, _literal(self.texts[0], first=True)]
         for i, kind in enumerate(self.kinds):
             if kind == "n":
-                out.append(rf"{_MAYBE}({_NUMBER})" if i in wanted else rf"{_MAYBE}{_NUMBER}")
+                out.append(rf"{_MAYBE}({NUMBER})" if i in wanted else rf"{_MAYBE}{NUMBER}")
             else:
                 out.append(rf"{_MAYBE}(?:{_DATE}|{_CLOCK}|{_SPAN})")
             out.append(_literal(self.texts[i + 1].removesuffix("\1")))
