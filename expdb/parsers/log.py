@@ -1,16 +1,18 @@
 """A training's log, line by line, in whatever words: `Epoch 3/90 loss 0.25 acc 81.2%`, and anything like it."""
 
+import re
 from collections.abc import Iterator
 
 from expdb.parsers import CERTAIN, Options
 from expdb.parsers.lines import LineReader, is_log_line
 from expdb.parsers.reading import Reading, Sample
-from expdb.records import Event
+from expdb.records import Event, Points
 
 NAME = "log"
 VERSION = 2
 SUMMARY = "any log of lines with steps and values; the kinds of line are found in the file itself"
 
+_CODE = re.compile(r"^[ \t]*(?:import \w|from [\w.]+ import |def \w+\(|class \w+|return\b|print\(|@\w+$)", re.MULTILINE)
 # The most a reader of single lines can be sure of: a page has log lines too.
 _SURE = 0.9
 
@@ -21,9 +23,11 @@ def recognise(sample: Sample) -> float:
     if is_log_line(head[0]) and _all_alike(sample.text):
         return CERTAIN
     reader = LineReader()
-    for _ in reader.feed(1, sample.text):
-        return _SURE
-    return 0.0
+    points = sum(
+        len(curve.lines) for event in reader.feed(1, sample.text) if isinstance(event, Points) for curve in event.curves
+    )
+    # A program prints, too, and quotes what it prints; but some logs begin with the program.
+    return _SURE if points > 2 * len(_CODE.findall(sample.text)) else 0.0
 
 
 def _all_alike(text: str) -> bool:

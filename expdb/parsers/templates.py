@@ -34,7 +34,7 @@ _FREE = (
 # Of a number that is glued to letters, these are no part: "3 nan iterations" has one number.
 _PLAIN = (
     r"(?:(?<![\w)\]}.])[-+])?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?(?![\d.]*\.\d)"
-    r"|(?<![\w.])[-+]?(?i:nan|inf(?:inity)?)(?![\w@/\-]| [a-z]+ ?:)"
+    r"|(?<![\w.])[-+]?(?<!of )(?i:nan|inf(?:inity)?)(?![\w@/\-])"
 )
 # Blanks are only looked through from their first on: a line of blanks would take for ever.
 _TOKEN = re.compile(rf"(?:(?<![ \t])[ \t]++)?{_FREE}({_DATE}|{_CLOCK}|{_SPAN}|{_PLAIN})", re.ASCII)
