@@ -160,6 +160,27 @@ def test_stable_baselines_counts_environment_steps_wherever_the_column_stands() 
     assert found.runs[0].curves["time/iterations"].metric.kind == "aside"
 
 
+def test_baselines_counts_under_total_and_the_order_of_columns_says_nothing() -> None:
+    found = table(
+        rows(
+            "reference_Q_std,total/episodes,total/epochs,rollout/return,total/steps,success_rate,train/loss_critic",
+            "198.5,14.0,1,-40.5,2000,,158.5",
+            "385.5,29.0,2,-30.5,4000,,98.5",
+        ),
+        "progress.csv",
+    )
+    assert found.runs[0].curves["rollout/return"].steps == [2000, 4000]
+    assert found.runs[0].curves["total/episodes"].metric.kind == "aside"
+    assert "success_rate" not in found.runs[0].curves
+
+
+def test_a_shorter_training_behind_a_longer_one_is_another_run() -> None:
+    found = table(
+        rows("num_episodes,total_loss,total timesteps", "9,0.5,5120", "19,0.4,10240", "2,0.75,1280", "4,0.5,2560")
+    )
+    assert [run.curves["total_loss"].steps for run in found.runs] == [[5120, 10240], [1280, 2560]]
+
+
 def test_spinning_up_writes_tabs_and_its_own_names() -> None:
     found = table(
         rows("Epoch\tAverageEpRet\tTotalEnvInteracts\tLossPi", "0\t20.5\t4000\t0.0", "1\t25.5\t8000\t-0.01"),
@@ -421,6 +442,13 @@ def test_a_row_for_each_run_states_results() -> None:
     assert run.start.tags == {"std": "0.1"}
     curve = run.only("test/accuracy")
     assert (curve.points, curve.metric.kind, curve.metric.step_unit) == ([(None, "92.25", 3)], "reported", "none")
+
+
+def test_a_run_is_called_by_its_own_name_before_its_model() -> None:
+    text = rows("Model,Seed,Accuracy,Epoch Time (s),RunID", "LSTM,1,0.5,0.9,lstm_1", "LSTM,1,0.75,0.9,lstm_2")
+    found = table(text, "metrics.csv")
+    assert [run.start.caption for run in found.runs] == ["lstm_1", "lstm_2"]
+    assert found.runs[0].only("test/accuracy").values == [0.5]
 
 
 def test_scikit_learns_search_has_scores_of_its_params() -> None:

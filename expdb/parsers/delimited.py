@@ -18,7 +18,7 @@ from itertools import compress
 from expdb import metrics
 from expdb.parsers import CERTAIN, Options
 from expdb.parsers.columns import Column, Plan, plan_of
-from expdb.parsers.headers import count_of, metric_of, names_a_run, time_ms
+from expdb.parsers.headers import count_of, metric_of, names_a_run, names_a_run_alone, time_ms
 from expdb.parsers.lines import EXAMPLES, decimals_of
 from expdb.parsers.pieces import Cells, Piece, falls_of, numbers_of
 from expdb.parsers.reading import Block, Reading, Sample
@@ -425,7 +425,8 @@ class _Table:
                 curves.append(Curve(metric, (None,), (float(number[0]),), (line,), decimals_of((number[0],))))
             if curves:
                 self._index += 1
-                named = [params[c.label] for c in plan.of("param") if c.label in params and names_a_run(c.label)]
+                said = [c.label for c in plan.of("param") if c.label in params and names_a_run(c.label)]
+                named = [params[label] for label in sorted(said, key=names_a_run_alone, reverse=True)]
                 caption = named[0] if named and not is_number(named[0]) else f"{self._reading.name} row {self._rows}"
                 yield RunStart(self._index, line, caption, params, tags)
                 yield Points(self._index, tuple(curves), line)

@@ -29,7 +29,15 @@ _STEP_RANKS = (
         ("total env steps", 0),
     ),
     *(("step", 2), ("steps", 2), ("training iteration", 3), ("iteration", 3), ("iterations", 3), ("iter", 3)),
-    *(("episode", 3), ("episodes", 3), ("n episodes", 4), ("generation", 3), ("generations", 3), ("n updates", 4)),
+    *(
+        ("episode", 3),
+        ("episodes", 3),
+        ("n episodes", 4),
+        ("num episodes", 4),
+        ("generation", 3),
+        ("generations", 3),
+        ("n updates", 4),
+    ),
     *(("nupdates", 4), ("serial timesteps", 4), ("episodes total", 4), ("total episodes", 4), ("batch", 5)),
     *(("batch idx", 5), ("minibatch", 5), ("itr", 3), ("iters", 3), ("timesteps so far", 0), ("samples seen", 4)),
     *(("num iters", 3), ("numiters", 3), ("n iters", 3), ("batches seen", 4), ("env interacts", 0)),
@@ -107,6 +115,12 @@ def words_of(header: str) -> str:
 def names_a_run(header: str) -> bool:
     """Whether a column of that name says which run a row is of."""
     return words_of(header) in KEYS
+
+
+def names_a_run_alone(header: str) -> bool:
+    """Whether a column of that name says by itself which run a row is of."""
+    words = words_of(header).split()
+    return "run" in words or words in (["runid"], ["name"], ["trial", "name"], ["experiment", "name"])
 
 
 def is_setting(header: str) -> bool:
