@@ -1,6 +1,7 @@
 """Tables of text: every common writer's layout gives its runs and curves, and what is no training's gives none."""
 
 import math
+import time
 from itertools import pairwise
 
 import pytest
@@ -277,6 +278,15 @@ def test_decimal_commas_stand_between_semicolons() -> None:
     assert found.runs[0].only("val/accuracy").decimals == 2
 
 
+def test_decimal_commas_may_stand_in_quotes_and_thousands_are_none() -> None:
+    found = table(rows("epoch,loss", '1,"0,5"', '2,"0,125"'))
+    assert found.runs[0].only("train/loss").values == [0.5, 0.125]
+    found = table(rows("step,loss", '"1,000",0.5', '"2,000",0.25'))
+    assert found.runs[0].only("train/loss").steps == [1000, 2000]
+    found = table(rows("epoch,loss", '1,"1,250"', '2,"1,125"'))
+    assert found.runs[0].only("train/loss").values == [1250.0, 1125.0]
+
+
 def test_bars_and_blanks_part_cells() -> None:
     assert names(table(rows("epoch|loss|acc", "1|0.5|0.7", "2|0.4|0.8"))) == ["train/loss", "train/accuracy"]
     found = table(
@@ -521,6 +531,30 @@ def test_a_large_table_keeps_its_lines_and_memory(monkeypatch: pytest.MonkeyPatc
     assert found.unparsed.count == 0
 
 
+@pytest.mark.parametrize("name", ["delimited", "boxed", "yolo", "series"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-----------\n" + "| a | 1 |\n" * 4 + "| a" + " " * 60000 + "x\n",
+        "-----------\n" + "| a | 1 |\n" * 4 + "|" + "-" * 60000 + "\n",
+        "epoch,loss" + " " * 60000 + "(x\n1,2\n",
+        "epoch,loss\n1," + "1" * 60000 + "x\n2,3\n",
+        "epoch,loss\n" + "1" * 60000 + ",2\n",
+        "epoch,loss\n" + '1,"a\n' * 20000,
+        "epoch,loss\n1,2\n" * 20000,
+        "," * 60000 + "\n" + "," * 60000 + "\n",
+        "0/1 1G " + "0.1 " * 60000 + "\n",
+    ],
+)
+def test_no_text_takes_for_ever(name: str, text: str) -> None:
+    parser = parsers.built_in()[name]
+    reading = Reading.of_bytes(text.encode(), "loss.txt")
+    began = time.perf_counter()
+    parser.recognise(reading.sample)
+    list(parser.parse(reading, parsers.Options()))
+    assert time.perf_counter() - began < 2
+
+
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
 
@@ -547,11 +581,12 @@ def test_what_is_written_is_read(values: list[list[float | None]], mark: str, en
 def test_no_text_breaks_the_reader(text: str) -> None:
     if not text.strip():
         return
-    for start in ("", "epoch,loss\n1,0.5\n2,0.25\n"):
-        reading = Reading.of_bytes((start + text).encode(), "a.csv")
-        events = list(parsers.built_in()["delimited"].parse(reading, parsers.Options()))
-        for event in events:
-            if isinstance(event, Points):
-                for curve in event.curves:
+    for start in ("", "epoch,loss\n1,0.5\n2,0.25\n", "---------\n| a | 1 |\n| b | 2 |\n| c | 3 |\n", "0/1 1G 0.5 "):
+        reading = Reading.of_bytes((start + text).encode(), "loss.csv")
+        for name in ("delimited", "boxed", "yolo", "series"):
+            parser = parsers.built_in()[name]
+            assert 0 <= parser.recognise(reading.sample) <= 1
+            for event in parser.parse(reading, parsers.Options()):
+                for curve in event.curves if isinstance(event, Points) else ():
                     assert len(curve.steps) == len(curve.values) == len(curve.lines) > 0
                     assert all(a <= b for a, b in pairwise(curve.lines) if a is not None and b is not None)

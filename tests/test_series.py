@@ -43,3 +43,7 @@ def test_mlflow_keeps_time_value_and_step() -> None:
     ).steps == [0, 1]
     again = read(text + "1600000009000 0.75 0\n", path="metrics/val_loss")
     assert [len(run.only("val/loss").points) for run in again.runs] == [3, 1]
+
+
+def test_times_and_values_of_nobody_knows_what_are_no_curve() -> None:
+    assert read("1600000000000 20.5\n1600000001000 21.5\n", path="temperature.txt").runs == []

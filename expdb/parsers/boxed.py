@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from expdb.parsers import Options
-from expdb.parsers.headers import metric_of, step_rank
+from expdb.parsers.headers import count_of, metric_of, step_rank
 from expdb.parsers.lines import EXAMPLES, decimals_of
 from expdb.parsers.reading import Reading, Sample
 from expdb.parsers.runs import Boundaries
@@ -22,13 +22,12 @@ NAME = "boxed"
 VERSION = 1
 SUMMARY = "boxes of `| key | value |` between dashes, as baselines, Stable-Baselines and guided-diffusion print them"
 
-_LINE = re.compile(r"^[ \t]*\|([ \t]*)([^|\n]*?)[ \t]*\|[ \t]*([^|\n]*?)[ \t]*\|[ \t]*\r?$|^(.*)$", re.MULTILINE)
-_ROW = re.compile(r"^[ \t]*\|[ \t]*[^|\n\-][^|\n]*\|[ \t]*[-+.\dni][^|\n]*\|[ \t]*\r?$", re.MULTILINE)
-_EDGE = re.compile(r"[ \t]*[-+=]{5,}[ \t]*\r?")
-_FENCE = re.compile(r"^[ \t]*[-+=]{9,}[ \t]*\r?$", re.MULTILINE)
+_EDGE = re.compile(r"[ \t]*+[-+=]{5,}+[ \t]*+\r?")
+_FENCE = re.compile(r"^[ \t]*+[-+=]{9,}+[ \t]*+\r?$", re.MULTILINE)
 # A table of a page has a rule with bars in it.
-_PAGE_RULE = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*\|[ \t:\-|]*\r?$", re.MULTILINE)
+_PAGE_RULE = re.compile(r"^[ \t]*+\|?+[ \t]*+:?+-++:?+[ \t]*+\|[ \t:\-|]*+\r?$", re.MULTILINE)
 _FEW = 3
+_SHORTEST = len("|a||")
 _SURE, _LIKELY = 0.97, 0.7
 _TEXT_LIMIT = 200
 
@@ -38,11 +37,21 @@ def recognise(sample: Sample) -> float:
     text = sample.text
     if "|" not in text or "-----" not in text or not _FENCE.search(text) or _PAGE_RULE.search(text):
         return 0.0
-    rows = len(_ROW.findall(text))
+    lines = [line for line in text.split("\n") if line and not line.isspace()]
+    rows = sum(1 for line in lines if (cells := _cells(line)) and number_of(cells[2]))
     if rows < _FEW:
         return 0.0
-    lines = sum(1 for line in text.split("\n") if line.strip())
-    return _SURE if rows * 3 > lines else _LIKELY if rows * 20 > lines else 0.0
+    return _SURE if rows * 3 > len(lines) else _LIKELY if rows * 20 > len(lines) else 0.0
+
+
+def _cells(line: str) -> tuple[str, str, str] | None:
+    """(blanks before the key, key, value) of a line of a box, None for every other line."""
+    text = line.strip()
+    if len(text) < _SHORTEST or text[0] != "|" or text[-1] != "|" or text.count("|") != len("|||"):
+        return None
+    key, _, value = text[1:-1].partition("|")
+    bare = key.strip()
+    return (key[: len(key) - len(key.lstrip())], bare, value.strip()) if bare else None
 
 
 def parse(reading: Reading, options: Options) -> Iterator[Event]:
@@ -92,8 +101,9 @@ class _Boxes:
     def feed(self, line: int, text: str) -> Iterator[Event]:
         """Read whole lines, the first of which has the given number."""
         body = text[:-1] if text.endswith("\n") else text
-        for number, (indent, key, value, other) in enumerate(_LINE.findall(body), line):
-            if key:
+        for number, one in enumerate(body.split("\n"), line):
+            if cells := _cells(one):
+                indent, key, value = cells
                 if self._first is None:
                     self._first = (number, f"| {key} | {value} |")
                 if not value:
@@ -108,8 +118,8 @@ class _Boxes:
             else:
                 if self._box.cells or self._box.group:
                     yield from self._close()
-                if other and not other.isspace() and not _EDGE.fullmatch(other):
-                    self._skip(number, other)
+                if one and not one.isspace() and not _EDGE.fullmatch(one):
+                    self._skip(number, one)
         yield from self._hand_over()
 
     def end(self) -> Iterator[Event]:
@@ -132,7 +142,7 @@ class _Boxes:
             ranked = sorted((rank, key) for key in numbers if (rank := step_rank(key)) is not None)
             self._step_key = ranked[0][1] if ranked else None
         first = min(line for line, _ in cells.values())
-        step = int(float(numbers[self._step_key][1])) if self._step_key in numbers else None
+        step = count_of(numbers[self._step_key][1]) if self._step_key in numbers else None
         starts = list(self._bounds.starts([(first, step)])) if step is not None else []
         if starts or self._index < 0:
             yield from self._hand_over()

@@ -6,6 +6,7 @@ runs apart, `lr` is a curve, `time` of 1.6e9 is a clock.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -160,14 +161,16 @@ def _seen(place: int, header: str, cells: Sequence[str]) -> _Seen:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    out: list[str] = []
+    out: dict[str, None] = {}
+    labels, counts = [], Counter(dict.fromkeys(names, 0))
     for name in names:
-        free, n = name, 1
+        free = name
         while free and free in out:
-            n += 1
-            free = f"{name} ({n})"
-        out.append(free)
-    return out
+            counts[name] += 1
+            free = f"{name} ({counts[name] + 1})"
+        out[free] = None
+        labels.append(free)
+    return labels
 
 
 def _no_words(cell: str) -> bool:
@@ -288,7 +291,7 @@ def _around(
     role = role_of(seen[step].header) if step is not None else None
     unit = step_unit_of(role, seen[step].words) if step is not None else "row"
     epoch = next((one for one in rest if one.place != step and _is_epoch(one)), None)
-    generic = [one for one in rest if one.is_number and is_generic(one.header)]
+    generic = {one.place for one in rest if one.is_number and is_generic(one.header)}
     others = [one.header for one in seen if one.place not in taken and one.is_number]
     split = split_around(others, where)
     clock = next((one for one in rest if one.words in TIMES and _is_clock(one)), None)
@@ -305,7 +308,7 @@ def _around(
         elif one.place in taken:
             out.append(Column(one.place, one.header, "text"))
         else:
-            out.append(_column(one, unit, split, where if one in generic else None, rows))
+            out.append(_column(one, unit, split, where if one.place in generic else None, rows))
     return Plan(tuple(out), unit)
 
 

@@ -18,7 +18,7 @@ from itertools import compress
 from expdb import metrics
 from expdb.parsers import CERTAIN, Options
 from expdb.parsers.columns import Column, Plan, plan_of
-from expdb.parsers.headers import count_of, metric_of, names_a_run, names_a_run_alone, time_ms
+from expdb.parsers.headers import STEP_LIMIT, count_of, metric_of, names_a_run, names_a_run_alone, time_ms
 from expdb.parsers.lines import EXAMPLES, decimals_of
 from expdb.parsers.pieces import Cells, Piece, falls_of, numbers_of
 from expdb.parsers.reading import Block, Reading, Sample
@@ -33,6 +33,8 @@ SUMMARY = "a table of text with a header: CSV, TSV, `;`, `|` or aligned blanks; 
 # How sure a table makes whose rows are not all alike.
 _SURE = 0.9
 _TEXT_LIMIT = 200
+# So many columns mostly tell what a table is.
+_ENOUGH_COLUMNS = 100
 # A row that stands for other rows.
 _SUMMARIES = frozenset(("mean", "std", "average", "avg", "median", "min", "max", "stddev", "total", "平均", "mean±std"))
 _DOUBT = re.compile(r"\s*(?:±|\+/-|\+-|\\pm|\(±)")
@@ -53,7 +55,11 @@ def recognise(sample: Sample) -> float:
     cells = rows.cells if len(head) == len(sample.text) or len(rows.cells) < 2 else rows.cells[:-1]
     whole = [row for row in (_fitted(sheet, row) for row in cells) if row is not None]
     fitting = whole or [row for row in (_cut(sheet, row) for row in cells) if row is not None]
-    if not fitting or plan_of(sheet.names, _columns(fitting), sample.name) is None:
+    if not fitting:
+        return 0.0
+    columns = _columns(fitting)
+    few = plan_of(sheet.names[:_ENOUGH_COLUMNS], columns[:_ENOUGH_COLUMNS], sample.name)
+    if few is None and (len(columns) <= _ENOUGH_COLUMNS or plan_of(sheet.names, columns, sample.name) is None):
         return 0.0
     share = len(fitting) / (len(cells) + len(unread))
     return CERTAIN if whole and share > 0.95 else _SURE * share if share > 0.5 else 0.0
@@ -255,8 +261,11 @@ class _Table:
             return Piece(lines, columns, None)
         cells = columns[place]
         try:
-            steps: list[int | None] = list(map(int, cells))
+            numbers = list(map(int, cells))
         except ValueError:
+            numbers = []
+        steps: list[int | None] = list(numbers)
+        if not numbers or max(numbers) >= STEP_LIMIT or min(numbers) <= -STEP_LIMIT:
             steps = list(map(count_of, cells))
             bad = [step is None and not is_missing(cell) for step, cell in zip(steps, cells, strict=True)]
             if any(bad):

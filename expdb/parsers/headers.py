@@ -16,7 +16,7 @@ from expdb.records import ASIDE, CURVE, Metric, Unit
 _WORD = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])")
 UNIT = re.compile(r"\s*[(（\[]\s*([^()（）\[\]]+?)\s*[)）\]]\s*[↑↓]?\s*$")
-COUNT = re.compile(r"(?i)^(?:epochs?|ep|iter(?:ation)?|step)?[ _:#\[]*(\d+)(?: ?/ ?\d+)?\]?$")
+COUNT = re.compile(r"(?i)^(?:epochs?|ep|iter(?:ation)?|step)?[ _:#\[]*(\d{1,18})(?: ?/ ?\d+)?\]?$")
 _STEP_RANKS = (
     *(("total timesteps", 0), ("timesteps total", 0), ("global step", 0), ("total steps", 0), ("num timesteps", 0)),
     *(("total env interacts", 0), ("env steps", 0), ("env step", 0), ("num env steps sampled", 0), ("timesteps", 1)),
@@ -102,6 +102,8 @@ TIMES = frozenset(
     )
 )
 PARAM_HEADER = re.compile(r"(?i)(?:params?|config|hparams?|hp|args?|hyperparameters?)[_./ :].+")
+# A step is kept in 64 bits.
+STEP_LIMIT = 10**18
 _PER_EPOCH = re.compile(r"_epoch$")
 # Groups that say who printed a value, not what it is.
 _PREFIX = re.compile(r"(?i)^(?:time|misc|charts|perf|custom_metrics|x|logs?|scalars?)/(?=.)")
@@ -147,12 +149,12 @@ def rank_of(header: str) -> int:
 
 
 def count_of(cell: str) -> int | None:
-    """A whole number, however it is written: `3`, `3.0`, `1e+03`, `3/200`, `Epoch 3`."""
+    """A whole number that the store can hold, however it is written: `3`, `3.0`, `1e+03`, `3/200`, `Epoch 3`."""
     if found := COUNT.fullmatch(cell.strip()):
         return int(found[1])
     number = number_of(cell)
     value = float(number[0]) if number else 0.5
-    return int(value) if value.is_integer() else None
+    return int(value) if value.is_integer() and abs(value) < STEP_LIMIT else None
 
 
 def time_ms(cell: str) -> int | None:

@@ -20,9 +20,9 @@ NAME = "series"
 VERSION = 1
 SUMMARY = "numbers without a header, one to a line, named by the file; MLflow's metric files `timestamp value step`"
 
-_NUMBER = r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?))"
+_NUMBER = r"[-+]?(?:(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+|(?i:nan|inf(?:inity)?))"
 _ALONE = re.compile(rf"[ \t]*\[?({_NUMBER}),?\]?[ \t\r]*")
-_MLFLOW = re.compile(rf"(\d{{12,13}}) ({_NUMBER})(?: (-?\d+))?[ \t\r]*")
+_MLFLOW = re.compile(rf"(\d{{12,13}}) ({_NUMBER})(?: (-?\d{{1,18}}))?[ \t\r]*")
 _START = re.compile(r"[ \t\[]*[-+.\dni]", re.IGNORECASE)
 _HEAD = 50
 _TEXT_LIMIT = 200
@@ -37,8 +37,11 @@ def recognise(sample: Sample) -> float:
     if not _START.match(sample.text):
         return 0.0
     lines = [line for line in sample.text.split("\n", _HEAD)[:_HEAD] if line and not line.isspace()]
-    if all(map(_MLFLOW.fullmatch, lines)):
-        return CERTAIN
+    records = list(map(_MLFLOW.fullmatch, lines))
+    if all(records):
+        # Without a step these may be anything that was measured.
+        stepped = all(record[3] is not None for record in records if record)
+        return CERTAIN if stepped or is_result(sample.name) else 0.0
     return CERTAIN if len(lines) > 1 and all(map(_ALONE.fullmatch, lines)) and _named(sample.name) else 0.0
 
 

@@ -20,6 +20,7 @@ HEAD_ROWS = 60
 HEAD_CHARS = 1 << 15
 # A quoted field of more lines than this is a quote too many.
 _LONGEST_FIELD = 50
+_LONGEST_NAME = 500
 _BLANKS = " "
 _MARKS = ("\t", ";", "|", ",", _BLANKS)
 _RETURNS = re.compile(r"\r+\n")
@@ -28,11 +29,10 @@ _RULE = re.compile(r"\s*[|+]?(?=[^-=]*[-=]{2})[-=+|:\s]+")
 _NO_HEADER = ("{", "[", "```", "<", "---", "===", "+-", "##")
 _WIDE_GAP = re.compile(r"[ \t]{2,}|\t")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[ \t]+\d\d?:\d\d")
-_PLAIN = r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-NUMBER = re.compile(
-    rf"(?:tensor\(|np\.float(?:32|64)\()?({_PLAIN}|[-+]?(?:nan|inf(?:inity)?))[ ]?(%)?(?:,[^)]*)?\)?", re.IGNORECASE
-)
-_COMMA_DECIMAL = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
+_PLAIN = r"[-+]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+"
+_VALUE = rf"({_PLAIN}|[-+]?(?:nan|inf(?:inity)?))"
+NUMBER = re.compile(rf"{_VALUE} ?(%)?|(?:tensor|(?:np\.)?float\d*)\({_VALUE}(?:,[^)]*)?\)", re.IGNORECASE)
+_COMMA_DECIMAL = re.compile(r"[-+]?\d++,\d++(?:[eE][-+]?\d++)?+")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d*)?")
 # What stands in a cell that has no value. `nan` is a value.
 MISSING = frozenset(("", "_", "-", "--", "—", "?", ".", "na", "n/a", "<na>", "#n/a", "none", "null", "nil", "no log"))
@@ -82,7 +82,7 @@ def number_of(cell: str) -> tuple[str, bool] | None:
     """(digits as printed, whether in percent) of a cell, None where it is no number."""
     text = cell.strip()
     if found := NUMBER.fullmatch(text):
-        return found[1], found[2] is not None
+        return found[1] or found[3], found[2] is not None
     return (text.replace(",", ""), False) if _THOUSANDS.fullmatch(text) else None
 
 
@@ -149,7 +149,7 @@ def _parted(header: str, body: list[str], mark: str) -> tuple[tuple[str, ...], D
     rows = [_trimmed(cells) for line in body if (cells := _cells(line, mark)) is not None]
     if not rows:
         return None
-    comma = mark != "," and _has_comma_decimals(rows)
+    comma = _has_comma_decimals(rows)
     width, often = Counter(map(len, rows)).most_common(1)[0]
     if often * 2 < len(rows) and len({len(row) for row in rows}) > 3:
         return None
@@ -176,6 +176,8 @@ def _names(header: str, mark: str) -> tuple[str, ...] | None:
     names = [bare(cell) for cell in _trimmed(cells)]
     if names and names[0] == "" and len(names) > 1 and mark == _BLANKS:
         names = names[1:]
+    if any(len(name) > _LONGEST_NAME for name in names):
+        return None
     words = [name for name in names if re.search(r"[^\W\d_]", name)]
     # The index that pandas writes has no name, and it may not be alone in that.
     if not words or len(words) + 2 < len(names) or any(is_number(name) for name in names if name):
@@ -197,7 +199,11 @@ def _mostly_numbers(rows: list[list[str]]) -> bool:
 
 def _has_comma_decimals(rows: list[list[str]]) -> bool:
     cells = [cell.strip() for row in rows for cell in row]
-    return any(map(_COMMA_DECIMAL.fullmatch, cells)) and not any(re.fullmatch(r"[-+]?\d+\.\d+", cell) for cell in cells)
+    decimals = [cell for cell in cells if _COMMA_DECIMAL.fullmatch(cell)]
+    # 1,250 may be a thousand and more.
+    return any(not _THOUSANDS.fullmatch(cell) or cell.startswith("0,") for cell in decimals) and not any(
+        re.fullmatch(r"[-+]?\d+\.\d+", cell) for cell in cells
+    )
 
 
 def _trimmed(cells: list[str]) -> list[str]:

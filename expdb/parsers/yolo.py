@@ -22,7 +22,7 @@ NAME = "yolo"
 VERSION = 1
 SUMMARY = "YOLOv3 to v7 results.txt: `0/199 5.23G 0.102 ...`, columns by place"
 
-_START = re.compile(r"[ \t]*(\d+)/(\d+)[ \t]+(\d+(?:\.\d+)?)([GM]?)[ \t]+(?=[-+.\dni])")
+_START = re.compile(r"[ \t]*(\d{1,18})/(\d+)[ \t]+(\d+(?:\.\d+)?)([GM]?)[ \t]+(?=[-+.\dni])")
 _LOSSES = {
     2: ("box", "obj"),
     3: ("box", "obj", "cls"),
@@ -55,7 +55,7 @@ def _row(number: int, line: str) -> _Row | None:
     if not found:
         return None
     rest = line[found.end() :].split()
-    return (number, found, rest) if all(number_of(cell) for cell in rest) else None
+    return (number, found, rest) if all(number_of(cell) == (cell, False) for cell in rest) else None
 
 
 def _layout(rows: Sequence[_Row]) -> tuple[tuple[str, bool], ...] | None:
