@@ -72,12 +72,14 @@ def parse(reading: Reading, options: Options) -> Iterator[Event]:
     if sheet is None:
         yield Unparsed(0)
         return
-    table = _Table(sheet, reading, options)
+    table, missed = _Table(sheet, reading, options), 0
     for rows in rows_of(reading.blocks(), sheet, table.unread):
         yield from table.take(rows)
+        # A file of nothing but odd lines must not fill the memory.
+        missed += table.forget()
     yield from table.kinds()
-    table.unread.sort()
-    yield Unparsed(len(table.unread), tuple((line, text[:_TEXT_LIMIT]) for line, text in table.unread[:EXAMPLES]))
+    missed += table.forget()
+    yield Unparsed(missed, tuple((line, text[:_TEXT_LIMIT]) for line, text in table.examples))
 
 
 def _fitted(sheet: Sheet, row: list[str]) -> list[str] | None:
@@ -122,10 +124,11 @@ class _Kind:
 
 
 class _Table:
-    """Blocks of rows to runs. unread: lines and cells that were not understood."""
+    """Blocks of rows to runs. unread: lines and cells that were not understood; examples: the first of those before."""
 
     def __init__(self, sheet: Sheet, reading: Reading, options: Options) -> None:
         self.unread: list[tuple[int, str]] = []
+        self.examples: list[tuple[int, str]] = []
         self._sheet = sheet
         self._reading = reading
         self._wanted = options.metric_columns
@@ -155,6 +158,13 @@ class _Table:
                 yield from self._results(self._plan, piece)
             else:
                 yield from self._curves(self._plan, piece.lines, columns)
+
+    def forget(self) -> int:
+        """How many were not understood since the last time; the first few become examples."""
+        count = len(self.unread)
+        self.examples = sorted([*self.examples, *sorted(self.unread)[:EXAMPLES]])[:EXAMPLES]
+        self.unread.clear()
+        return count
 
     def kinds(self) -> Iterator[LineKind]:
         """What was found, for the person."""

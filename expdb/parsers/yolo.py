@@ -114,6 +114,7 @@ def parse(reading: Reading, options: Options) -> Iterator[Event]:
         short = [row for row in rows if len(row[2]) != len(layout)]
         missed += len(short)
         unparsed += [(number, found.string[:_TEXT_LIMIT]) for number, found, _ in short]
+        unparsed = sorted(unparsed)[:EXAMPLES]
         rows = [row for row in rows if len(row[2]) == len(layout)]
         if not rows:
             continue
