@@ -106,7 +106,7 @@ def test_a_log_that_quotes_what_a_stranger_sent_is_text() -> None:
         (b"\x1f\x8b\x08\0" + b"text" * 100, "a compressed file"),
         (b"SQLite format 3\0" + b"\0" * 100, "a SQLite database"),
         (b"\x80\x02}q\0(X" + b"\0" * 100, "a pickle or checkpoint"),
-        (b'\x18\0\0\0\0\0\0\0\xa3\x7fK"\t\0\0\x80.B\xa5\xd8Abrain.Event:2' * 5, None),
+        (b'\x18\0\0\0\0\0\0\0\xa3\x7fK"\n\0\0\x80.B\xa5\xd8Abrain.Event:2' * 5, "a file of TFRecord data"),
         (bytes(range(256)) * 10, None),
         (b"\0" * 100, None),
     ],

@@ -20,7 +20,7 @@ from expdb.records import Event
 # A reader that has seen all of the sample and knows every line of it; no other is asked.
 CERTAIN = 1.0
 
-BUILT_IN = ("json_document", "json_lines", "delimited", "boxed", "series", "yolo", "log", "page")
+BUILT_IN = ("tensorboard", "json_document", "json_lines", "delimited", "boxed", "series", "yolo", "log", "page")
 
 
 @dataclass(frozen=True, slots=True)

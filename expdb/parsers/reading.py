@@ -6,6 +6,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,10 @@ from typing import BinaryIO
 
 from expdb.errors import InputError
 from expdb.parsers.encoding import LINE_FEEDS, encoding_of
+from expdb.parsers.framing import Frames, is_event_file, is_framed
 
+# What stands for the encoding of files that hold records, not text.
+BINARY = "binary"
 SAMPLE_BYTES = 1 << 16
 BLOCK_BYTES = 4 << 20
 # Up to this size a file is read once and kept; beyond it every pass reads the file again.
@@ -39,6 +43,7 @@ _MAGIC = (
     (b"\x80\x04", "a pickle or checkpoint"),
     (b"\x80\x05", "a pickle or checkpoint"),
 )
+_EVENTS = "TensorBoard's event file"
 
 
 class NotTextError(InputError):
@@ -55,12 +60,16 @@ class EmptyError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The first lines of a file. whole: they are all of it; fits: the file is small enough to be read as a page."""
+    """The first lines of a file. whole: they are all of it; fits: the file is small enough to be read as a page.
+
+    head: of a file of records its first bytes, and the text is empty; of a text nothing.
+    """
 
     text: str
     whole: bool
     name: str
     fits: bool = True
+    head: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What was taken in: size_bytes, line_count and sha256 end at the last line feed.
+    """What was taken in: size_bytes, line_count and sha256 end at the last line feed, or the last whole record.
 
     tail_sha256: of all bytes, where an unterminated line follows; None where none does.
     """
@@ -106,7 +115,7 @@ class Reading:
             raise EmptyError("empty: there is nothing to read", path=path)
         self._raw = head if self.size_bytes <= KEEP_BYTES else None
         self._head = head[: SAMPLE_BYTES + 1]
-        self.encoding = _encoding_of(head, path)
+        self.encoding = BINARY if _holds_records(self._head, path) else _encoding_of(head, path)
         self._newline = LINE_FEEDS.get(self.encoding, b"\n")
 
     @classmethod
@@ -138,12 +147,16 @@ class Reading:
     def sample(self) -> Sample:
         """The first lines, up to 64 KB."""
         whole = self.size_bytes <= SAMPLE_BYTES
+        if self.is_binary:
+            return Sample("", whole, Path(self.path).name, fits=False, head=self._head)
         head = self._head if whole else self._head[: self._cut(self._head) or SAMPLE_BYTES]
         return Sample(self._decode(head), whole, Path(self.path).name, self._raw is not None)
 
     @cached_property
     def text(self) -> str:
-        """All of it, for sources that are small (raises InputError above 16 MB)."""
+        """All of it, for sources that are small (raises InputError above 16 MB, and where it is no text)."""
+        if self.is_binary:
+            raise NotTextError(self.path, _EVENTS)
         if self._raw is None:
             raise InputError(
                 "too large to be read as a page (16 MB)", path=self.path, hint="a log of single lines: --as log"
@@ -154,6 +167,17 @@ class Reading:
     def name(self) -> str:
         """The file's name without its folder and suffix."""
         return Path(self.path).stem
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether it holds records instead of lines; they are numbered as lines are."""
+        return self.encoding == BINARY
+
+    @contextmanager
+    def records(self) -> Iterator[Frames]:
+        """The records of a binary file, up to where it ended when it was opened."""
+        with self._reopen() if self._raw is None else io.BytesIO(self._raw) as file:
+            yield Frames(file, self.size_bytes)
 
     @property
     def is_small(self) -> bool:
@@ -168,8 +192,11 @@ class Reading:
     def blocks(self) -> Iterator[Block]:
         """The lines in order, in blocks of a few megabytes.
 
-        A line of more than 1 MB comes as an empty one; its number goes into `overlong`.
+        A line of more than 1 MB comes as an empty one; its number goes into `overlong`. Raises NotTextError where
+        the file holds records.
         """
+        if self.is_binary:
+            raise NotTextError(self.path, _EVENTS)
         self.overlong.clear()
         if self._raw is not None and len(self._raw) <= BLOCK_BYTES:
             yield from self._blocks_of(self._raw, 1)
@@ -231,6 +258,8 @@ class Reading:
     @cached_property
     def digest(self) -> Digest:
         """Of the bytes that were there when the file was opened."""
+        if self.is_binary:
+            return self._digest_of_records()
         return self._digest(self.size_bytes)
 
     def prefix_sha256(self, size_bytes: int) -> str | None:
@@ -260,6 +289,15 @@ class Reading:
                 tail.update(piece[cut:])
                 tail_bytes += len(piece) - cut
         return Digest(done.hexdigest(), taken, lines, tail.hexdigest() if tail_bytes else None)
+
+    def _digest_of_records(self) -> Digest:
+        with self.records() as frames:
+            # Only where they end is wanted.
+            for _ in frames:
+                pass
+        done = self._digest(frames.end, whole=True)
+        tail = None if frames.end == self.size_bytes else self._digest(self.size_bytes, whole=True).sha256
+        return Digest(done.sha256, frames.end, frames.count, tail)
 
     def _pieces(self, size_bytes: int) -> Iterator[bytes]:
         if self._raw is not None:
@@ -304,6 +342,15 @@ class _Kept(io.BytesIO):
 
     def tell(self) -> int:
         return self._spool.tell()
+
+
+def _holds_records(head: bytes, path: str) -> bool:
+    """Whether a file that begins like this is an event file. Raises NotTextError for other framed records."""
+    if not is_framed(head):
+        return False
+    if not is_event_file(head):
+        raise NotTextError(path, "a file of TFRecord data")
+    return True
 
 
 def _encoding_of(head: bytes, path: str) -> str:
