@@ -122,7 +122,7 @@ def ingest(
 
 @app.command()
 def parse(
-    file: Annotated[str, typer.Argument(help="A file, or - for standard input.")],
+    file: Annotated[str, typer.Argument(help="A file, a folder that is one run, or - for standard input.")],
     as_format: As = None,
     metric_columns: Columns = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as one JSON object.")] = False,
@@ -132,16 +132,19 @@ def parse(
     from expdb import ingest as verb
     from expdb.parsers.reading import Reading
 
-    path = Path(file)
+    path, options = Path(file), parsers.Options(_headers(metric_columns))
+    found = None
     if file == "-":
         reading = verb.stdin_reading()
+    elif path.is_dir():
+        found = preview.preview_folder(path, options, whole=as_json)
     elif path.is_fifo():
         # `parse <(command)`
         with path.open("rb") as stream:
             reading = Reading.of_stream(stream, file)
     else:
         reading = Reading.of_file(path)
-    found = preview.preview(reading, as_format, parsers.Options(_headers(metric_columns)), whole=as_json)
+    found = found or preview.preview(reading, as_format, options, whole=as_json)
     if as_json:
         import json
 

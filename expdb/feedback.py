@@ -1,11 +1,13 @@
 """What the commands say: one line per kind, every message naming its file."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from expdb.ingest import Outcome, Request
 from expdb.listing import moment
+from expdb.parsers.reading import BINARY
 from expdb.preview import Preview, PreviewMetric
 from expdb.provenance import Blame
 from expdb.records import Cell, Column, Table
@@ -55,17 +57,22 @@ def ingested(outcome: Outcome, path: object, request: Request) -> None:
     for done in outcome.done:
         if done.format is None or (done.written.kind == "same" and not done.written.reads):
             continue
-        counts = formats.setdefault(done.format, [0, 0, 0, 0])
+        counts = formats.setdefault(done.format, [0, 0, 0, 0, 0])
         written = done.written
-        for place, count in enumerate((1, written.runs, written.points, written.unparsed)):
+        is_empty = written.kind == "new" and not written.reads
+        for place, count in enumerate((done.files, written.runs, written.points, written.unparsed, is_empty)):
             counts[place] += count
     would = "would give " if request.dry_run else ""
-    for name, (files, runs, points, unparsed) in sorted(formats.items()):
+    for name, (files, runs, points, unparsed, empty) in sorted(formats.items()):
         said = f"{would}{_count(runs, 'new run')}, {_count(points, 'point')}, {_count(unparsed, 'line')} not understood"
-        print(f"{name}: {_count(files, 'file')}, {said}")
+        without = f"; {_count(empty, 'folder')} without any value" if empty else ""
+        print(f"{name}: {_count(files, 'file')}, {said}{without}")
+    asides = sum((done.written.asides for done in outcome.done), Counter())
+    if asides:
+        print(f"left out: {_count(asides.total(), 'aside')} ({_names(list(asides))}); expdb parse --explain shows them")
     same = [done for done in outcome.done if done.format and done.written.kind == "same" and not done.written.reads]
     if same:
-        print(f"known already: {_count(len(same), 'file')}, 0 new runs")
+        print(f"known already: {_count(sum(done.files for done in same), 'file')}, 0 new runs")
         if request.params or request.tags or request.experiment or request.metric_columns:
             _tell(
                 "-e, -s, -t and --metric-columns change nothing of runs that are known already",
@@ -96,6 +103,11 @@ def _show_unparsed(outcome: Outcome) -> None:
         _tell(f"expdb parse {visible(first.path)} shows more", None)
 
 
+def _counted(found: Preview, n: int) -> str:
+    """Lines of a text, records of a binary file, both of a folder."""
+    return _count(n, "record" if found.encoding == BINARY else "line")
+
+
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
@@ -115,17 +127,18 @@ def _tell(message: str, hint: str | None) -> None:
 
 def previewed(found: Preview) -> None:
     """What was understood of a file."""
-    print(f"file     {visible(readable(found.file))}: {_count(found.lines, 'line')}, {found.encoding}")
+    print(f"file     {visible(readable(found.file))}: {_counted(found, found.lines)}, {found.encoding}")
     print(f"format   {found.format or 'not a log: 0 runs'}")
     if found.format is None:
         return
-    print(f"runs     {len(found.runs)}, {_count(found.unparsed, 'line')} not understood")
+    print(f"runs     {len(found.runs)}, {_counted(found, found.unparsed)} not understood")
+    word = "record" if found.encoding == BINARY else "line"
     for line, text in found.examples:
-        print(f"         line {line}: {cut(visible(text), 100)}")
+        print(f"         {word} {line}: {cut(visible(text), 100)}")
     for run in found.runs:
         places = ", ".join(f"{a}–{b}" if a != b else str(a) for a, b in ((run.line_first, run.line_last), *run.repeats))
         reason = f" ({run.reason})" if run.reason else ""
-        print(f"\n{visible(run.name)}\n  lines {places}{visible(reason)}")
+        print(f"\n{visible(run.name)}\n  {word}s {places}{visible(reason)}")
         for key, value in run.params.items():
             print(f"  {visible(key)} = {visible(value)}")
         if run.metrics:
@@ -223,6 +236,10 @@ def blamed(found: Blame) -> None:
         step = f"step {origin.step} = " if origin.step is not None else ""
         if origin.line is None:
             print(f"{origin.path}: {step}{value}")
+            continue
+        if origin.record:
+            at = f" at step {origin.step}" if origin.step is not None else ""
+            print(f"{visible(origin.path)}: record {origin.line}: {visible(origin.record)} = {value}{at}")
             continue
         # A tab is the line's own; every other control character is shown as a code.
         text = "\t".join(map(visible, (origin.text or "").split("\t")))

@@ -4,14 +4,16 @@ import glob
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from expdb import parsers, plugins, settings
-from expdb.errors import ExpdbError, InputError
+from expdb.errors import ExpdbError, InputError, MissingExtraError
+from expdb.parsers import folders
+from expdb.parsers.folders import Bundle, Member, Part
 from expdb.parsers.reading import NotTextError, Reading
-from expdb.records import Event, Points, RunStart, Unparsed
+from expdb.records import ASIDE, Event, Points, RunStart, Unparsed
 from expdb.store.database import Database
 from expdb.store.places import STDIN, readable, stored
 from expdb.store.writer import SourceHead, Standing, Writer, Written
@@ -39,13 +41,20 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A file to read. given: named by the person, not found in a folder; folder names the experiment."""
+    """A file, or a folder that is one run. given: named by the person, not found in a folder; folder names the
+    experiment; bundle: what belongs to the run of a folder, None for a file."""
 
     path: Path
     given: bool
     folder: str
     run_name: str
     is_stdin: bool = False
+    bundle: Bundle | None = None
+
+    @property
+    def files(self) -> int:
+        """How many files are read."""
+        return len(self.bundle.members) if self.bundle else 1
 
     @property
     def shown(self) -> str:
@@ -55,11 +64,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of one file. format None: no reader knows its content."""
+    """What became of one file, or of the files of a folder. format None: no reader knows its content."""
 
     path: str
     format: str | None
     written: Written
+    files: int = 1
 
 
 @dataclass(slots=True)
@@ -72,7 +82,10 @@ class Outcome:
 
 
 def collect(paths: Sequence[str], avoid: Path | None = None) -> tuple[list[Item], list[ExpdbError]]:
-    """Files, folders, globs and `-` to the files to read, each once, in a stable order. avoid: the database."""
+    """Files, folders, globs and `-` to what is to be read, each file once, in a stable order. avoid: the database.
+
+    Folders that are one run come first: what lies beside them may be an export of theirs.
+    """
     found: dict[Path, tuple[bool, str]] = {}
     missing: list[ExpdbError] = []
     skipped = {os.path.abspath(f"{avoid}{tail}") for tail in ("", "-wal", "-shm", "-journal")} if avoid else set()
@@ -96,14 +109,25 @@ def collect(paths: Sequence[str], avoid: Path | None = None) -> tuple[list[Item]
                         found.setdefault(one, (False, name))
             else:
                 found.setdefault(path, (True, Path(os.path.abspath(path)).parent.name or "Default"))
-    names = short_names(list(found))
-    items = [
-        Item(path, given, readable(folder), readable(name))
-        for (path, (given, folder)), name in zip(found.items(), names, strict=True)
-    ]
+    items = _items(found)
     if STDIN in paths:
         items.append(Item(Path(STDIN), given=True, folder="Default", run_name="stdin", is_stdin=True))
     return items, missing
+
+
+def _items(found: Mapping[Path, tuple[bool, str]]) -> list[Item]:
+    bundles = folders.bundles(found)
+    taken = {member.path for bundle in bundles for member in bundle.members}
+    sources: list[tuple[Path, Bundle | None]] = [
+        *((bundle.folder, bundle) for bundle in bundles),
+        *((path, None) for path in found if path not in taken),
+    ]
+    names = short_names([bundle.place if bundle else path for path, bundle in sources], {b.place for b in bundles})
+    items = []
+    for (path, bundle), name in zip(sources, names, strict=True):
+        given, folder = found[bundle.members[0].path if bundle else path]
+        items.append(Item(path, given, readable(folder), readable(name), bundle=bundle))
+    return items
 
 
 def _walk(folder: Path, missing: list[ExpdbError]) -> Iterator[Path]:
@@ -115,16 +139,19 @@ def _walk(folder: Path, missing: list[ExpdbError]) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         missing.append(InputError(f"cannot be read: {error.strerror}", path=readable(os.fspath(error.filename))))
 
-    for at, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _NEVER_ENTERED)
+    for at, inner, files in os.walk(folder, onerror=refuse):
+        inner[:] = sorted(f for f in inner if not f.startswith(".") and f not in _NEVER_ENTERED)
         for name in sorted(files):
             if not name.startswith("."):
                 yield Path(at, name)
 
 
-def short_names(paths: Sequence[Path]) -> list[str]:
-    """For each path the least that tells it from the others: its stem, or the folders in which they differ."""
-    out = [path.stem for path in paths]
+def short_names(paths: Sequence[Path], whole: Collection[Path] = ()) -> list[str]:
+    """For each path the least that tells it from the others: its stem, or the folders in which they differ.
+
+    whole: folders, whose names end in no suffix.
+    """
+    out = [path.name if path in whole else path.stem for path in paths]
     by_stem: dict[str, list[int]] = {}
     for i, stem in enumerate(out):
         by_stem.setdefault(stem, []).append(i)
@@ -167,6 +194,20 @@ class _Prepared:
         return points, self.reading.size_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _PreparedFolder:
+    """A folder that is to be stored as one run."""
+
+    item: Item
+    bundle: Bundle
+    parts: tuple[tuple[Part, SourceHead], ...]
+
+    def weight(self) -> tuple[int, int]:
+        """(points, bytes) in memory."""
+        points = sum(len(curve.values) for part, _ in self.parts for curve in part.curves)
+        return points, sum(part.reading.size_bytes for part, _ in self.parts)
+
+
 class Ingest:
     """One run of the command: files in batches, each batch one transaction."""
 
@@ -180,14 +221,22 @@ class Ingest:
         self.known = plugins.all_parsers()
         self.forced = parsers.named(request.as_format, self.known) if request.as_format else None
         self._dry: set[tuple[str, str | None]] = set()
-        self._batch: list[_Prepared] = []
+        self._batch: list[_Prepared | _PreparedFolder] = []
+        # What each missing package leaves unread; one of them would be told for every file.
+        self._missing: dict[str, tuple[MissingExtraError, int]] = {}
         self._points = self._bytes = 0
 
     def run(self, items: Iterable[Item]) -> Outcome:
         """Read every item. KeyboardInterrupt leaves whole batches stored and the rest untouched."""
-        for item in items:
+        for item in self._unfolded(items):
             try:
-                self._read(item)
+                if item.bundle:
+                    self._read_folder(item, item.bundle)
+                else:
+                    self._read(item)
+            except MissingExtraError as error:
+                _, files = self._missing.get(error.message, (error, 0))
+                self._missing[error.message] = (error, files + item.files)
             except NotTextError as error:
                 if item.given or error.kind is None:
                     self.out.refused.append(error)
@@ -199,7 +248,82 @@ class Ingest:
                 self.out.refused.append(InputError(f"cannot be read: {error.strerror or error}", path=item.shown))
             self.step(1)
         self._flush()
+        for missing, files in self._missing.values():
+            said = f"{files:,} file{'' if files == 1 else 's'} not read: {missing.message}"
+            self.out.refused.append(MissingExtraError(said, hint=missing.hint))
         return self.out
+
+    def _unfolded(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items; where the person named a format, every file for itself."""
+        for item in items:
+            if item.bundle and self.forced:
+                members = [member.path for member in item.bundle.members]
+                for path, name in zip(members, short_names(members), strict=True):
+                    yield replace(item, path=path, run_name=readable(name), bundle=None)
+            else:
+                yield item
+
+    def _read_folder(self, item: Item, bundle: Bundle) -> None:
+        """Read a folder that is one run. What is known of every file is not read again."""
+        readings = folders.opened(bundle, self.out.refused.append)
+        if self.writer and not self.request.again and not self.request.copy:
+            standings = [self._standing_in_folder(member, reading) for member, reading in readings]
+            if standings and all(one.kind == "same" for one in standings if one):
+                self._remember(item, readings, standings)
+                return
+        parts = folders.parts(readings, self.known, self.options)
+        heads = [(part, self._head_of(item, part)) for part in parts]
+        if not any(any(part.curves) for part in parts):
+            read_by = next((part.format for part in parts if part.member.role == "curves"), None)
+            found = Written("new", unparsed=sum(_tally(Standing("new"), part.events).unparsed for part in parts))
+            self.out.done.append(Done(item.shown, read_by, found, item.files))
+        elif self.request.dry_run:
+            self._dry_folder(item, heads)
+        else:
+            self._put(_PreparedFolder(item, bundle, tuple(heads)))
+
+    def _standing_in_folder(self, member: Member, reading: Reading) -> Standing | None:
+        assert self.writer is not None and self.database is not None
+        place = stored(member.path, self.database.path)
+        found = self.writer.standing_in_folder(place, reading.digest, reading.prefix_sha256)
+        # Settings that another run has too say nothing about this one.
+        return None if member.role == "params" and not found.here else found
+
+    def _remember(
+        self, item: Item, readings: Sequence[tuple[Member, Reading]], standings: Sequence[Standing | None]
+    ) -> None:
+        """The files are known, here or elsewhere: keep their places."""
+        assert self.database is not None and self.writer is not None and item.bundle is not None
+        if not self.request.dry_run and not all(one and one.here for one in standings):
+            with self.database.transaction():
+                self.writer.begin()
+                for (member, _), one in zip(readings, standings, strict=True):
+                    if one and one.source_id is not None and not one.here:
+                        self.writer.remember_place(one.source_id, stored(member.path, self.database.path))
+        self.out.done.append(Done(item.shown, item.bundle.kind, Written("same"), item.files))
+
+    def _dry_folder(self, item: Item, heads: Sequence[tuple[Part, SourceHead]]) -> None:
+        """What a folder would give."""
+        assert item.bundle is not None
+        total = Written("new", runs=1)
+        for part, head in heads:
+            standing = Standing("new")
+            if self.writer and not self.request.copy:
+                standing = self.writer.standing_in_folder(head.place, part.reading.digest, part.reading.prefix_sha256)
+            if standing.here:
+                total.kind, total.runs = "grown", 0
+            if standing.kind != "same" or not standing.here:
+                found = _tally(standing, part.events)
+                total.points += found.points
+                total.unparsed += found.unparsed
+                total.asides += found.asides
+        total.reads = 1
+        self.out.done.append(Done(item.shown, item.bundle.kind, total, item.files))
+
+    def _head_of(self, item: Item, part: Part) -> SourceHead:
+        head = self._head(item, part.reading, part.format, part.version)
+        place = stored(part.member.path, self.database.path) if self.database else STDIN
+        return replace(head, place=place, content=None)
 
     def _read(self, item: Item) -> None:
         reading = _open(item)
@@ -209,7 +333,7 @@ class Ingest:
                 raise InputError("its first line is longer than 1 MB; that is no log", path=item.shown)
             self.out.done.append(Done(item.shown, None, Written("new")))
             return
-        head = self._head(item, reading, parser)
+        head = self._head(item, reading, parser.NAME, parser.VERSION)
         standing = self._standing(reading, head)
         looks_like: str | None = None
         began = self.known.get(standing.format or "")
@@ -238,13 +362,13 @@ class Ingest:
         else:
             self._put(_Prepared(item, reading, parser, head, events, looks_like))
 
-    def _head(self, item: Item, reading: Reading, parser: parsers.Parser) -> SourceHead:
+    def _head(self, item: Item, reading: Reading, format_name: str, version: int) -> SourceHead:
         request = self.request
         return SourceHead(
             place=STDIN if item.is_stdin or not self.database else stored(item.path, self.database.path),
             digest=reading.digest,
-            format=parser.NAME,
-            parser_version=parser.VERSION,
+            format=format_name,
+            parser_version=version,
             encoding=reading.encoding,
             run_name=item.run_name,
             experiment=request.experiment,
@@ -261,12 +385,13 @@ class Ingest:
         # What came through a pipe has no place of its own to grow at.
         return Standing("new") if head.place == STDIN and standing.kind in ("grown", "changed") else standing
 
-    def _put(self, one: _Prepared) -> None:
+    def _put(self, one: _Prepared | _PreparedFolder) -> None:
         self._batch.append(one)
         points, size = one.weight()
         self._points += points
         self._bytes += size
-        if one.events is None or self._points >= BATCH_POINTS or self._bytes >= BATCH_BYTES:
+        streams = isinstance(one, _Prepared) and one.events is None
+        if streams or self._points >= BATCH_POINTS or self._bytes >= BATCH_BYTES:
             self._flush()
 
     def _flush(self) -> None:
@@ -280,6 +405,9 @@ class Ingest:
                 self.writer.begin()
                 for one in batch:
                     # What is held in memory cannot fail to be read any more.
+                    if isinstance(one, _PreparedFolder):
+                        done.append(Done(one.item.shown, one.bundle.kind, self._store_folder(one), one.item.files))
+                        continue
                     if one.events is not None:
                         done.append(Done(one.item.shown, one.parser.NAME, self._store(one)))
                         continue
@@ -308,7 +436,7 @@ class Ingest:
             self.writer.remember_place(known, one.head.place)
             return Written("same")
         events = one.events or parsers.read(one.parser, one.reading, self.options)
-        written = self.writer.write(one.head, standing, events, again=self.request.again)
+        written = self.writer.write(one.head, standing, events, again=self.request.again, alike=not self.request.copy)
         if one.reading.overlong:
             written.unparsed += len(one.reading.overlong)
             long = tuple((line, "a line of more than 1 MB") for line in one.reading.overlong[:1])
@@ -319,6 +447,44 @@ class Ingest:
                 " --again reads it as that"
             )
         return written
+
+    def _store_folder(self, one: _PreparedFolder) -> Written:
+        """Store the files of a folder as sources of one run."""
+        assert self.writer is not None
+        writer, copy = self.writer, self.request.copy
+        standings = [
+            Standing("new")
+            if copy
+            else writer.standing_in_folder(head.place, part.reading.digest, part.reading.prefix_sha256)
+            for part, head in one.parts
+        ]
+        run_id = writer.run_of(at.source_id for at in standings if at.here and at.source_id is not None)
+        is_new = run_id is None
+        own = writer.sources_of(run_id) if run_id is not None else frozenset()
+        total = Written("new" if is_new else "grown")
+        for (part, head), found in zip(one.parts, standings, strict=True):
+            standing = found
+            if found.source_id not in own:
+                # Settings that other runs have too, or a copy of a run's file.
+                standing = Standing("new")
+            elif found.kind == "same" and not self.request.again:
+                continue
+            # What is written anew, as DVCLive does with every step, is read anew.
+            again = self.request.again or standing.kind == "changed"
+            written = writer.write(head, standing, part.events, again=again, into=run_id)
+            run_id = written.run_ids[0]
+            total.runs += written.runs
+            total.points += written.points
+            total.unparsed += written.unparsed
+            total.examples = total.examples or written.examples
+            total.asides += written.asides
+            total.changes += written.changes
+        total.reads = 1
+        twin = writer.settle(run_id) if is_new and not copy and run_id is not None else None
+        if twin:
+            total.runs, total.points = 0, 0
+            total.changes.append(f"the same run as {twin}: kept as another source of it")
+        return total
 
 
 def _open(item: Item) -> Reading:
@@ -350,12 +516,17 @@ def _tally(standing: Standing, events: Iterable[Event]) -> Written:
     """What would be written."""
     out = Written(standing.kind)
     taken = standing.line_count if standing.kind == "grown" else 0
+    asides: dict[int, set[str]] = {}
     for event in events:
         if isinstance(event, RunStart):
             out.runs += event.line > taken
             out.reads += 1
         elif isinstance(event, Points):
-            out.points += sum((line or 0) > taken for curve in event.curves for line in curve.lines)
+            results = [curve for curve in event.curves if curve.metric.kind != ASIDE]
+            out.points += sum((line or 0) > taken for curve in results for line in curve.lines)
+            labels = {curve.metric.label for curve in event.curves if curve.metric.kind == ASIDE}
+            out.asides.update(sorted(labels - asides.setdefault(event.index, set())))
+            asides[event.index] |= labels
         elif isinstance(event, Unparsed):
             out.unparsed, out.examples = event.count, event.examples
     return out

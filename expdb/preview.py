@@ -1,11 +1,17 @@
 """What a reader understands of one file, without a database."""
 
 import math
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from expdb import metrics, parsers, plugins
+from expdb.errors import InputError
+from expdb.parsers import folders
 from expdb.parsers.reading import Reading
-from expdb.records import Points, Repeat, RunStart, Summary, Unit, Unparsed
+from expdb.records import Event, LineKind, Points, Repeat, RunStart, Summary, Unit, Unparsed
+from expdb.store.likeness import close, selected
 
 # Values that are enough to draw a curve.
 _SHAPE = 4096
@@ -45,7 +51,11 @@ class PreviewRun:
 
 @dataclass(slots=True)
 class Preview:
-    """What was understood of a file. format None: no reader knows it. overlong: lines of more than 1 MB."""
+    """What was understood of a file, or of a folder that is one run. format None: no reader knows it.
+
+    kinds: the kinds of line (or record) that the reader found. sources: the files of a folder, in the order of
+    their numbers.
+    """
 
     file: str
     format: str | None
@@ -54,6 +64,8 @@ class Preview:
     unparsed: int = 0
     examples: tuple[tuple[int, str], ...] = ()
     runs: list[PreviewRun] = field(default_factory=list)
+    kinds: list[LineKind] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
 
 
 def preview(
@@ -69,24 +81,89 @@ def preview(
     out = Preview(reading.path, parser.NAME if parser else None, lines, reading.encoding)
     if parser is None:
         return out
+    _fill(out, reading.name, parsers.read(parser, reading, options or parsers.Options()), whole)
+    out.unparsed += len(reading.overlong)
+    return out
+
+
+def preview_folder(folder: Path, options: parsers.Options | None = None, *, whole: bool = True) -> Preview:
+    """What is understood of a folder that is one run. Raises InputError for any other, naming what it holds."""
+    shown = os.fspath(folder)
+    files = [Path(at, name) for at, _, names in os.walk(folder) for name in names if not name.startswith(".")]
+    bundles = folders.bundles(sorted(files))
+    refused: list[InputError] = []
+    known, options = plugins.all_parsers(), options or parsers.Options()
+    found = [(bundle, folders.opened(bundle, refused.append)) for bundle in bundles]
+    read = [(bundle, parts) for bundle, opened in found if (parts := folders.parts(opened, known, options))]
+    if len(read) > 1:
+        # What a run left that broke off before its first value is no second run.
+        read = [(bundle, parts) for bundle, parts in read if any(any(part.curves) for part in parts)] or read[:1]
+    if len(read) != 1:
+        held = f"{len(read)} runs" if read else "no folder that is one run"
+        raise InputError(f"holds {held}", path=shown, hint=f"expdb ingest --dry-run {shown} says what it holds")
+    if refused:
+        raise refused[0]
+    ((bundle, parts),) = read
+    lines = sum(part.reading.digest.line_count + (part.reading.digest.tail_sha256 is not None) for part in parts)
+    encodings = " and ".join(dict.fromkeys(part.reading.encoding for part in parts))
+    out = Preview(shown, bundle.kind, lines, encodings, sources=[os.fspath(part.member.path) for part in parts])
+    if any(any(part.curves) for part in parts):
+        _fill(out, bundle.place.name, _told_once(parts), whole)
+    return out
+
+
+def _told_once(parts: Iterable[folders.Part]) -> Iterator[Event]:
+    """The events of a folder's files, without the points that a file before them told already."""
+    told: dict[tuple[str, int | None], list[float]] = {}
+    for part in parts:
+        own: list[tuple[tuple[str, int | None], float]] = []
+        for event in part.events:
+            if not isinstance(event, Points):
+                yield event
+                continue
+            curves = []
+            for curve in event.curves:
+                keys = [(curve.metric.name, step) for step in curve.steps]
+                pairs = list(zip(keys, curve.values, strict=True))
+                own += pairs
+                known = [any(close(value, other) for other in told.get(key, ())) for key, value in pairs]
+                new = [at for at, is_known in enumerate(known) if not is_known]
+                if new:
+                    curves.append(selected(curve, new))
+            if curves:
+                yield replace(event, curves=tuple(curves))
+        for key, value in own:
+            told.setdefault(key, []).append(value)
+
+
+def _fill(out: Preview, name: str, events: Iterable[Event], whole: bool) -> None:
+    """Take what the reader says; name: of a run that has none of its own."""
     names: set[str] = set()
     runs: dict[int, PreviewRun] = {}
-    for event in parsers.read(parser, reading, options or parsers.Options()):
+    for event in events:
         if isinstance(event, RunStart):
-            name = _free(event.caption or reading.name, names)
-            run = PreviewRun(name, event.line, event.line, event.reason, dict(event.params), dict(event.tags))
+            known = runs.get(event.index)
+            if known:
+                # A further file of the same run.
+                known.params |= event.params
+                known.tags |= event.tags
+                continue
+            free = _free(event.caption or name, names)
+            run = PreviewRun(free, event.line, event.line, event.reason, dict(event.params), dict(event.tags))
             runs[event.index] = run
         elif isinstance(event, Points):
             _take(runs[event.index], event, whole)
         elif isinstance(event, Repeat):
             runs[event.index].repeats.append((event.line_first, event.line_last))
+        elif isinstance(event, LineKind):
+            out.kinds.append(event)
         elif isinstance(event, Unparsed):
-            out.unparsed, out.examples = event.count + len(reading.overlong), event.examples
+            out.unparsed += event.count
+            out.examples = out.examples or event.examples
     out.runs = list(runs.values())
     for run in out.runs:
         for one in run.metrics:
             one.unit = one.unit or metrics.unit_of(one.name, one.summary.min_value, one.summary.max_value)
-    return out
 
 
 def _take(run: PreviewRun, points: Points, whole: bool) -> None:
@@ -128,6 +205,7 @@ def as_json(found: Preview) -> dict[str, object]:
         "format": found.format or "unknown",
         "lines": found.lines,
         "unparsed": found.unparsed,
+        **({"sources": found.sources} if found.sources else {}),
         "runs": [
             {
                 "name": run.name,

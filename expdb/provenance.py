@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expdb.errors import InputError, NotFoundError
-from expdb.parsers.reading import Reading
+from expdb.parsers.reading import BINARY, Reading
 from expdb.store import reader
 from expdb.store.database import Database
 from expdb.store.places import STDIN, readable, still_begins
@@ -14,13 +14,17 @@ from expdb.store.reader import MetricRecord, RunRecord, SourceRecord
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One value and its line. text None: the line cannot be shown; why says so."""
+    """One value and its line. text None: the line cannot be shown; a remark says why.
+
+    record: the label under which a record of a binary file holds the value; line is the record's number then.
+    """
 
     step: int | None
     value: float | None
     path: str
     line: int | None
     text: str | None
+    record: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ def _blame(database: Database, run: RunRecord, metric: MetricRecord, step: int |
         if found is None or point.line is None:
             origins.append(Origin(point.step, point.value, "(typed in by hand)", None, None))
             continue
-        origins.append(Origin(point.step, point.value, found.path, point.line, found.lines.get(point.line)))
+        record = metric.label if found.is_binary else None
+        origins.append(Origin(point.step, point.value, found.path, point.line, found.lines.get(point.line), record))
     corrected = database.rows(
         "SELECT 1 FROM edit WHERE run_id = ? AND field = 'metric' AND key = ?", (run.id, metric.key)
     )
@@ -80,6 +85,7 @@ class _Quoted:
     path: str
     lines: dict[int, str]
     remarks: Sequence[str]
+    is_binary: bool
 
 
 def _quote(database: Database, source: SourceRecord, wanted: set[int]) -> _Quoted:
@@ -96,13 +102,16 @@ def _quote(database: Database, source: SourceRecord, wanted: set[int]) -> _Quote
     elif not begins[path]:
         as_it_was = "; the lines are quoted as they were" if kept is not None else ""
         remarks.append(f"{shown} has changed since it was ingested{as_it_was}")
+    if source.encoding == BINARY:
+        # A record is no text to be quoted.
+        return _Quoted(shown, {}, remarks, is_binary=True)
     try:
         reading = Reading.of_bytes(kept, shown) if kept is not None else Reading.of_file(path) if path else None
         lines = dict(_lines(reading, wanted)) if reading else {}
     except InputError:
         # Emptied, or binary by now.
         lines = {}
-    return _Quoted(shown, lines, remarks)
+    return _Quoted(shown, lines, remarks, is_binary=False)
 
 
 def _begins(path: Path, source: SourceRecord) -> bool | None:

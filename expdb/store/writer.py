@@ -5,17 +5,32 @@ import re
 import sqlite3
 import zlib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 from uuid import uuid4
 
 from expdb import metrics
 from expdb.parsers.lines import decimals_of
 from expdb.parsers.reading import Digest
-from expdb.records import REPORTED, Curve, Document, Event, Metric, Points, Repeat, RunStart, Summary, Unit, Unparsed
+from expdb.records import (
+    ASIDE,
+    REPORTED,
+    Curve,
+    Document,
+    Event,
+    Metric,
+    Points,
+    Repeat,
+    RunStart,
+    Summary,
+    Unit,
+    Unparsed,
+)
 from expdb.store import statements as sql
 from expdb.store.database import Database, translated
+from expdb.store.likeness import Likeness, Outline, close, selected
 
 T = TypeVar("T")
 
@@ -49,17 +64,24 @@ class SourceHead:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the database already knows of a source. line_count: lines that were taken in; format: by which reader."""
+    """What the database already knows of a source. line_count: lines that were taken in; format: by which reader.
+
+    here: it was read at this very place, not only somewhere.
+    """
 
     kind: Kind
     source_id: int | None = None
     line_count: int = 0
     format: str | None = None
+    here: bool = False
 
 
 @dataclass(slots=True)
 class Written:
-    """What became of a source. changes: lines for the person, one per difference."""
+    """What became of a source. changes: lines for the person, one per difference.
+
+    asides: how often each label was left out, being no result. run_ids: of the runs it tells of.
+    """
 
     kind: Kind
     runs: int = 0
@@ -68,6 +90,8 @@ class Written:
     examples: tuple[tuple[int, str], ...] = ()
     changes: list[str] = field(default_factory=list)
     reads: int = 0
+    asides: Counter[str] = field(default_factory=Counter)
+    run_ids: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -98,6 +122,11 @@ class _OpenRun:
     repeats: int = 0
     before: dict[str, tuple[tuple[int | None, float | None], ...]] | None = None
     closed: bool = False
+    fresh: bool = False
+    # Other sources tell of it too: what they said is not said again.
+    shared: bool = False
+    outlines: list[Outline] = field(default_factory=list)
+    asides: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +153,7 @@ class Writer:
         self._numbers: dict[tuple[int, str], int] = {}
         self._experiments: dict[str, int] = {}
         self._next_metric = self._next_source = 0
+        self.likeness = Likeness(self._at)
 
     def begin(self) -> None:
         """Forget what other processes may have changed since the last transaction."""
@@ -132,6 +162,7 @@ class Writer:
             self._names.clear()
             self._numbers.clear()
             self._experiments.clear()
+            self.likeness.forget()
             self._version = version
         self._next_metric = self._at.execute(sql.NEXT_METRIC).fetchone()[0]
         self._next_source = self._at.execute(sql.NEXT_SOURCE).fetchone()[0]
@@ -164,16 +195,85 @@ class Writer:
             return Standing("grown", source_id, line_count, name)
         return Standing("changed", source_id, 0, name)
 
+    def standing_in_folder(self, place: str, digest: Digest, prefix_sha256: Callable[[int], str | None]) -> Standing:
+        """As `standing`, but what was read at this place counts before equal bytes elsewhere: many runs of a folder
+        hold the same settings."""
+        row = self._at.execute(sql.SOURCE_BY_PLACE, (place,)).fetchone()
+        if row is None:
+            return self.standing(place, digest, prefix_sha256)
+        source_id, sha256, size_bytes, line_count, name = row
+        (tail,) = self._at.execute("SELECT tail_sha256 FROM source WHERE id = ?", (source_id,)).fetchone()
+        if sha256 == digest.sha256 and tail == digest.tail_sha256:
+            return Standing("same", source_id, line_count, name, here=True)
+        if size_bytes <= digest.size_bytes and prefix_sha256(size_bytes) == sha256:
+            return Standing("grown", source_id, line_count, name, here=True)
+        return Standing("changed", source_id, 0, name, here=True)
+
+    def run_of(self, source_ids: Iterable[int]) -> int | None:
+        """The run that was read from the sources; the oldest where there are several."""
+        found = [
+            run_id
+            for source_id in source_ids
+            for (run_id,) in self._at.execute("SELECT run_id FROM run_source WHERE source_id = ?", (source_id,))
+        ]
+        return min(found, default=None)
+
+    def sources_of(self, run_id: int) -> frozenset[int]:
+        """The sources a run was read from."""
+        rows = self._at.execute("SELECT source_id FROM run_source WHERE run_id = ?", (run_id,))
+        return frozenset(source_id for (source_id,) in rows)
+
+    def settle(self, run_id: int, outlines: Sequence[Outline] | None = None, beside: Iterable[int] = ()) -> str | None:
+        """Where a new run says what another run of its experiment says, make its sources sources of that one.
+
+        The name of that one; None where there is none. beside: runs of the same source, which are told apart.
+        """
+        outlines = self.likeness.outlines(run_id) if outlines is None else outlines
+        row = self._at.execute("SELECT experiment_id, name FROM run WHERE id = ?", (run_id,)).fetchone()
+        experiment_id, name = row
+        twin = self.likeness.twin(experiment_id, run_id, outlines, beside)
+        if twin is None:
+            self.likeness.note(experiment_id, run_id, outlines)
+            return None
+        (last,) = self._at.execute("SELECT max(source_no) FROM run_source WHERE run_id = ?", (twin,)).fetchone()
+        rows = self._at.execute(
+            "SELECT source_id, line_first, line_last FROM run_source WHERE run_id = ? ORDER BY source_no", (run_id,)
+        ).fetchall()
+        for table, columns in (("param", "key, value, number"), ("tag", "key, value")):
+            self._at.execute(
+                f"INSERT OR IGNORE INTO {table} (run_id, {columns}) SELECT ?, {columns} FROM {table} WHERE run_id = ?",
+                (twin, run_id),
+            )
+        delete_run(self._at, run_id)
+        for number, (source_id, first, end) in enumerate(rows, (last or 0) + 1):
+            self._at.execute(sql.PUT_RUN_SOURCE, (twin, number, source_id, first, end))
+        self._names.get(experiment_id, set()).discard(name)
+        (said,) = self._at.execute("SELECT name FROM run WHERE id = ?", (twin,)).fetchone()
+        return str(said)
+
     def remember_place(self, source_id: int, place: str) -> None:
         """The same bytes lie there too."""
         self._at.execute(sql.PUT_PLACE, (source_id, place))
 
-    def write(self, head: SourceHead, standing: Standing, events: Iterable[Event], *, again: bool = False) -> Written:
-        """Store what a source says. again: replace what its runs hold instead of adding to it."""
-        intake = _Intake(self, head, standing, again)
+    def write(
+        self,
+        head: SourceHead,
+        standing: Standing,
+        events: Iterable[Event],
+        *,
+        again: bool = False,
+        into: int | None = None,
+        alike: bool = False,
+    ) -> Written:
+        """Store what a source says. again: replace what its runs hold instead of adding to it.
+
+        into: the run that the source, which tells of one run, is a further source of. alike: a new run that says what
+        another run of the experiment says becomes a source of that one.
+        """
+        intake = _Intake(self, head, standing, again, into)
         for event in events:
             intake.take(event)
-        return intake.finish()
+        return intake.finish(alike=alike)
 
     def experiment_id(self, name: str) -> int:
         """The experiment's id; made where there is none."""
@@ -296,11 +396,14 @@ def derived_summary(connection: sqlite3.Connection, metric_id: int) -> Summary:
 class _Intake:
     """One source on its way in."""
 
-    def __init__(self, writer: Writer, head: SourceHead, standing: Standing, again: bool) -> None:
+    def __init__(
+        self, writer: Writer, head: SourceHead, standing: Standing, again: bool, into: int | None = None
+    ) -> None:
         self.writer = writer
         self.head = head
         self.standing = standing
         self.again = again
+        self.into = into
         self.at = writer.database.connection
         self.title: str | None = None
         self.is_page = False
@@ -331,7 +434,7 @@ class _Intake:
         elif isinstance(event, Unparsed):
             self.out.unparsed, self.out.examples = event.count, event.examples
 
-    def finish(self) -> Written:
+    def finish(self, *, alike: bool) -> Written:
         """Store the summaries and the source itself."""
         self._close_all()
         self.out.reads = len(self.open)
@@ -341,12 +444,22 @@ class _Intake:
             self._drop_phantoms()
         for known in self.known.values() if self.again else ():
             self.out.changes.append(f"{known.name}: the source no longer holds it; the run is left as it was")
+        self.out.run_ids = [run.id for run in self.open.values()]
+        for run in self.open.values() if alike else ():
+            twin = self.writer.settle(run.id, run.outlines, self.out.run_ids) if run.fresh else None
+            if twin:
+                self.out.runs -= 1
+                self.out.points -= sum(count for _, _, count, *_ in run.outlines)
+                self.out.changes.append(f"the same run as {twin}: kept as another source of it")
         return self.out
 
     def _drop_phantoms(self) -> None:
         """Runs that an unterminated last line seemed to begin, and that the whole line does not."""
         for line, known in self.known.items():
-            if line > self.taken:
+            if line > self.taken and self._is_shared(known.id):
+                where = "run_id = ? AND source_no = ?"
+                self.at.execute(f"DELETE FROM run_source WHERE {where}", (known.id, known.source_no))
+            elif line > self.taken:
                 delete_run(self.at, known.id)
 
     def _close_all(self) -> None:
@@ -357,6 +470,7 @@ class _Intake:
                 # Only an unterminated line had named it.
                 self.at.execute(sql.DELETE_METRIC, (run.metrics.pop(key).id,))
             self.writer.insert_metrics(run.id, run.metrics.values())
+            run.outlines = [_outline(one) for one in run.metrics.values()] if run.fresh else []
             self._put_run_source(run)
             if run.before is not None:
                 self._tell_changes(run)
@@ -393,8 +507,12 @@ class _Intake:
             return self.standing.source_id
         # The other places still hold the shorter file: its row stays, so that they are known.
         own = self.writer.source_id()
-        for table in ("run_source", "purged_run"):
-            self.at.execute(f"UPDATE {table} SET source_id = ? WHERE source_id = ?", (own, self.standing.source_id))
+        old = self.standing.source_id
+        if self.into is not None:
+            where = "source_id = ? AND run_id = ?"
+            self.at.execute(f"UPDATE run_source SET source_id = ? WHERE {where}", (own, old, self.into))
+        for table in ("run_source", "purged_run") if self.into is None else ():
+            self.at.execute(f"UPDATE {table} SET source_id = ? WHERE source_id = ?", (own, old))
         self.at.execute(
             "DELETE FROM source_place WHERE source_id = ? AND path = ?", (self.standing.source_id, self.head.place)
         )
@@ -439,6 +557,9 @@ class _Intake:
 
     def _match(self, event: RunStart) -> _KnownRun | None:
         """The run that was read from here before, taken off the list of those still to be met."""
+        if self.into is not None:
+            line = next((line for line, known in self.known.items() if known.id == self.into), None)
+            return None if line is None else self.known.pop(line)
         if self.standing.kind != "changed":
             return self.known.pop(event.line, None)
         # Lines have moved: by what the page calls it, in the order of the page.
@@ -458,6 +579,8 @@ class _Intake:
         known = self._match(event)
         if known:
             self._hold(event.index, self._reopen(event, known))
+        elif self.into is not None:
+            self._attach(event, self.into)
         elif event.line in self.purged:
             self.gone[event.index] = event
         else:
@@ -473,8 +596,27 @@ class _Intake:
         made = self.at.execute(sql.INSERT_RUN, (uuid4().hex, self.experiment_id, name, origin, "finished", None, None))
         run_id = int(made.lastrowid or 0)
         self._put_words(run_id, {**event.params, **head.params}, {**event.tags, **head.tags}, event.reason)
-        self._hold(event.index, _OpenRun(run_id, name, 1, event.line, event.line, taken=taken))
+        self._hold(event.index, _OpenRun(run_id, name, 1, event.line, event.line, taken=taken, fresh=True))
         self.out.runs += 1
+
+    def _attach(self, event: RunStart, run_id: int) -> None:
+        """Make the source a further one of a run."""
+        name, number = self.at.execute(
+            "SELECT name, coalesce((SELECT max(source_no) FROM run_source WHERE run_id = run.id), 0) + 1"
+            " FROM run WHERE id = ?",
+            (run_id,),
+        ).fetchone()
+        run = _OpenRun(run_id, name, number, event.line, event.line, shared=True)
+        run.metrics = self.writer.open_metrics(run_id)
+        self._put_said_words(run_id, event)
+        self._hold(event.index, run)
+
+    def _is_shared(self, run_id: int) -> bool:
+        return bool(
+            self.at.execute(
+                "SELECT 1 FROM run_source WHERE run_id = ? AND source_id <> ? LIMIT 1", (run_id, self.source_id)
+            ).fetchone()
+        )
 
     def _hold(self, index: int, run: _OpenRun) -> None:
         self.open[index] = run
@@ -492,6 +634,7 @@ class _Intake:
     def _reopen(self, event: RunStart, known: _KnownRun) -> _OpenRun:
         run_id, source_no = known.id, known.source_no
         run = _OpenRun(run_id, known.name, source_no, event.line, event.line, taken=self.taken)
+        run.shared = self._is_shared(run_id)
         if self.again:
             self._empty(run)
             self._put_said_words(run_id, event)
@@ -515,18 +658,26 @@ class _Intake:
         self._put_words(run_id, params, tags, event.reason)
 
     def _empty(self, run: _OpenRun) -> None:
-        """Take out what the source said, and leave what a person added by hand."""
+        """Take out what the source said, and leave what a person added by hand, or another source said."""
         run.before = {}
         for one in self.writer.open_metrics(run.id).values():
             rows = self.at.execute(
                 "SELECT step, value, source_no FROM point WHERE metric_id = ? ORDER BY seq", (one.id,)
             ).fetchall()
-            if rows and all(source_no is None for _, _, source_no in rows):
-                run.metrics[one.key] = one
+            own = tuple((step, value) for step, value, source_no in rows if source_no == run.source_no)
+            others = len(own) < len(rows) and (
+                run.shared or all(source_no is None for *_, source_no in rows)
+            )  # fmt: skip
+            if own or not others:
+                run.before[one.key] = own if others else tuple((step, value) for step, value, _ in rows)
+            if not others:
+                self.at.execute(sql.DELETE_POINTS, (one.id,))
+                self.at.execute(sql.DELETE_METRIC, (one.id,))
                 continue
-            run.before[one.key] = tuple((step, value) for step, value, _ in rows)
-            self.at.execute(sql.DELETE_POINTS, (one.id,))
-            self.at.execute(sql.DELETE_METRIC, (one.id,))
+            if own:
+                self.at.execute("DELETE FROM point WHERE metric_id = ? AND source_no = ?", (one.id, run.source_no))
+                one.summary = derived_summary(self.at, one.id)
+            run.metrics[one.key] = one
         self.at.execute(
             "DELETE FROM run_source WHERE run_id = ? AND source_id = ? AND source_no > ?",
             (run.id, self.source_id, run.source_no),
@@ -539,10 +690,15 @@ class _Intake:
             if one is None:
                 self.out.changes.append(f"{run.name}: {key} is gone ({len(old)} points)")
                 continue
-            rows = self.at.execute("SELECT step, value FROM point WHERE metric_id = ? ORDER BY seq", (one.id,))
+            rows = self.at.execute(
+                "SELECT step, value FROM point WHERE metric_id = ? AND source_no IS NOT NULL"
+                " AND (source_no = ? OR NOT ?) ORDER BY seq",
+                (one.id, run.source_no, run.shared),
+            )
             new = tuple(rows.fetchall())
-            if new != old:
-                differ = sum(a != b for a, b in zip(old, new, strict=False))
+            differ = sum(a != b for a, b in zip(old, new, strict=False))
+            # A member of a folder that is written anew with every step has only grown.
+            if new != old and not (self.standing.kind == "changed" and not differ and len(new) > len(old)):
                 both = min(len(old), len(new))
                 said = f"{len(old)} → {len(new)} points, {differ} of the first {both} differ"
                 if len(old) == len(new) == 1:
@@ -577,9 +733,9 @@ class _Intake:
         run.line_last = max(run.line_last, event.line_last)
         seen: set[str] = set()
         together: dict[tuple[int, ...], list[tuple[_OpenMetric, Curve]]] = {}
-        for curve in event.curves:
+        for curve in self._wanted(run, event.curves):
             one = self._metric(run, curve.metric, seen)
-            if one.stored:
+            if one.stored and not run.shared:
                 # A file that grew is parsed whole: what it says now decides, also of the unit.
                 one.metric = curve.metric
             start = bisect_right(curve.lines, run.taken, key=_line) if run.taken else 0
@@ -594,6 +750,53 @@ class _Intake:
                 self.writer.insert([one.id for one, _ in few], seq, run.source_no, [curve for _, curve in few], start)
             for one, curve in group:
                 self._summarise(one, curve, start)
+
+    def _wanted(self, run: _OpenRun, curves: Iterable[Curve]) -> Iterator[Curve]:
+        """The curves that are stored: no asides, and of a run with other sources only what these do not say."""
+        for curve in curves:
+            if curve.metric.kind == ASIDE:
+                if curve.metric.label not in run.asides:
+                    run.asides.add(curve.metric.label)
+                    self.out.asides[curve.metric.label] += 1
+                continue
+            left = self._unsaid(run, curve) if run.shared else curve
+            if left:
+                yield left
+
+    def _unsaid(self, run: _OpenRun, curve: Curve) -> Curve | None:
+        """The points that no other source of the run has told of; None where all are known.
+
+        Where a reader of another kind tells something else of the same steps, it is another metric.
+        """
+        metric = curve.metric
+        known = [one for one in run.metrics.values() if one.metric.name == metric.name and one.stored]
+        if not known:
+            return curve
+        told: dict[int | None, list[tuple[float | None, bool]]] = {}
+        for one in known:
+            rows = self.at.execute(
+                "SELECT p.step, p.value, s.format <> ? FROM point p JOIN run_source l ON l.run_id = ?"
+                " AND l.source_no = p.source_no JOIN source s ON s.id = l.source_id"
+                " WHERE p.metric_id = ? AND p.source_no <> ?",
+                (self.head.format, run.id, one.id, run.source_no),
+            )
+            for step, value, foreign in rows:
+                told.setdefault(step, []).append((value, foreign))
+        fresh, apart, agree = [], 0, 0
+        for at, (step, value) in enumerate(zip(curve.steps, curve.values, strict=True)):
+            there = told.get(step, ())
+            if any(close(value, other) for other, _ in there):
+                agree += 1
+                continue
+            fresh.append(at)
+            apart += any(foreign for _, foreign in there)
+        if apart > agree:
+            file = self.head.place.rsplit("/", 1)[-1]
+            return replace(curve, metric=replace(metric, label=f"{metric.label} ({file})"))
+        if agree:
+            # What both tell is one metric, whatever this source calls it.
+            curve = replace(curve, metric=replace(metric, label=known[0].metric.label))
+        return selected(curve, fresh) if fresh else None
 
     def _summarise(self, one: _OpenMetric, curve: Curve, start: int) -> None:
         """Count the curve's points from index start on into the metric's summary."""
@@ -616,6 +819,14 @@ class _Intake:
         if key not in run.metrics:
             run.metrics[key] = _OpenMetric(self.writer.metric_id(), metric, key, Summary(), None, 0, stored=False)
         return run.metrics[key]
+
+
+def _outline(one: _OpenMetric) -> Outline:
+    summary = one.summary
+    return (
+        *(one.metric.name, one.metric.kind, summary.count, summary.first_step, summary.last_step),
+        *(summary.first_value, summary.last_value, summary.min_value, summary.max_value),
+    )
 
 
 def _without_number(name: str) -> str:
