@@ -238,7 +238,7 @@ _ASIDE_WORDS = frozenset(
         *("剩余时间", "预计剩余时间", "显存", "内存", "速度"),
     )
 )
-BEST_WORDS = frozenset(("best", "highest", "so far", "最佳", "最好", "最高", "历史最佳"))
+_BEST_WORDS = frozenset(("best", "highest", "so far", "最佳", "最好", "最高", "历史最佳"))
 
 
 @lru_cache(maxsize=4096)
@@ -254,9 +254,15 @@ def is_aside(label: str) -> bool:
     """Whether a label is printed beside results and is none: ETA, speed, memory, the best so far."""
     words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", label.replace("_", " ")))]
     joined = " ".join(words)
-    if joined in _ASIDE_WORDS or "so far" in joined or any(word in BEST_WORDS for word in words):
+    return joined in _ASIDE_WORDS or is_best(label)
+
+
+@lru_cache(maxsize=4096)
+def is_best(label: str) -> bool:
+    """Whether a label names the best so far: "best acc", "max accuracy" (but "max grad norm" is a setting)."""
+    words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", label.replace("_", " ")))]
+    if "so far" in " ".join(words) or any(word in _BEST_WORDS for word in words):
         return True
-    # "max accuracy" is the best so far, "max grad norm" a setting.
     return len(words) > 1 and words[0] in ("max", "maximum") and meaning_of(" ".join(words[1:])).quantity is not None
 
 

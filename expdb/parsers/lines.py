@@ -317,7 +317,7 @@ class LineReader:
         template = rows.template
         if not template.values:
             return True
-        if template.known or any(_is_best(one) for one in template.values):
+        if template.known or any(metrics.is_best(one.label) for one in template.values):
             return True
         if template.positions:
             # "iterations: 20000, warmup: 0.1" alone is a configuration.
@@ -865,10 +865,6 @@ _POINT = re.compile(r"\.\d|\de|nan|inf", re.IGNORECASE).search
 def _varies(rows: _Rows) -> bool:
     wanted = [t for one, t in zip(rows.template.fields, rows.texts, strict=True) if one.role == "value"]
     return any(texts[0] != text for texts in wanted for text in texts)
-
-
-def _is_best(one: Field) -> bool:
-    return one.aside and any(word in metrics.BEST_WORDS for word in one.label.lower().split())
 
 
 def _is_batch_time(one: Field, rows: _Rows) -> bool:
