@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from expdb import parsers
 from expdb.parsers import Options
-from expdb.parsers.lines import LineReader
+from expdb.parsers.logs.lines import LineReader
 from expdb.parsers.reading import Reading
 from expdb.records import Document, Event, Metric, Points, Repeat, RunStart, Unparsed
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from expdb.parsers.configs import LONGEST_VALUE, MOST_PARAMS, PATIENCE_CHARS, ConfigReader
+from expdb.parsers.configs.reader import LONGEST_VALUE, MOST_PARAMS, PATIENCE_CHARS, ConfigReader
 
 STAMP = "2021-03-04 05:06:07,891 - train.log - INFO - "
 

@@ -12,10 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from readings import Point, Read, ReadRun, read_lines
 
-from expdb.parsers import lines, templates
-from expdb.parsers.lines import LineReader, epoch_of, is_log_line
-from expdb.parsers.templates import template_of
-from expdb.parsers.terminal import settle
+from expdb.parsers.logs import lines, templates
+from expdb.parsers.logs.lines import LineReader, epoch_of, is_log_line
+from expdb.parsers.logs.templates import template_of
+from expdb.parsers.logs.terminal import settle
 from expdb.records import Points, RunStart
 
 LEGACY = "epoch 80,\tloss 0.0250,\ttrain accuracy 0.992,\ttest accuracy 0.766,\tuse time 19.630"

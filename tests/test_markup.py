@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expdb.parsers.markup import LogBlock, Page, Place, TableBlock, cells, front_matter, is_wide, plain, scan
+from expdb.parsers.pages.markup import LogBlock, Page, Place, TableBlock, cells, front_matter, is_wide, plain, scan
 
 LOG = "epoch 1, loss 0.5\nepoch 2, loss 0.4"
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from readings import Read, ReadRun, read
 
-from expdb.parsers.markup import Place, TableBlock, scan
-from expdb.parsers.tables import TableReader, canonical_cell, has_numbers
+from expdb.parsers.pages.markup import Place, TableBlock, scan
+from expdb.parsers.pages.tables import TableReader, canonical_cell, has_numbers
 
 
 def table(header: str, *rows: str) -> str:

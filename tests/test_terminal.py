@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from expdb.parsers.terminal import settle
+from expdb.parsers.logs.terminal import settle
 
 CAPTURES = st.text(
     st.sampled_from("\x1b\x1b[]()0123;?=mKAGDH\\PX_^\b\b\b\r\r\n\n\a\0\x7f\x9b\x85 \tabcé轮"), max_size=60

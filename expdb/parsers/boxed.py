@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from expdb.parsers import Options
-from expdb.parsers.headers import count_of, metric_of, step_rank
-from expdb.parsers.lines import EXAMPLES, decimals_of
+from expdb.parsers.logs.lines import EXAMPLES, decimals_of
 from expdb.parsers.reading import Reading, Sample
 from expdb.parsers.runs import Boundaries
-from expdb.parsers.sheet import is_missing, number_of
+from expdb.parsers.tabular.headers import count_of, metric_of, step_rank
+from expdb.parsers.tabular.sheet import is_missing, number_of
 from expdb.records import ASIDE, Curve, Event, LineKind, Metric, Points, RunStart, Unparsed
 
 NAME = "boxed"

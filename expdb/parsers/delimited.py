@@ -17,13 +17,24 @@ from itertools import compress
 
 from expdb import metrics
 from expdb.parsers import CERTAIN, Options
-from expdb.parsers.columns import Column, Plan, plan_of
-from expdb.parsers.headers import STEP_LIMIT, count_of, metric_of, names_a_run, names_a_run_alone, time_ms
-from expdb.parsers.lines import EXAMPLES, decimals_of
-from expdb.parsers.pieces import Cells, Piece, falls_of, numbers_of
+from expdb.parsers.logs.lines import EXAMPLES, decimals_of
 from expdb.parsers.reading import Block, Reading, Sample
 from expdb.parsers.runs import Boundaries
-from expdb.parsers.sheet import Rows, Sheet, bare, head_of, is_missing, is_number, is_rule, number_of, rows_of, sheet_of
+from expdb.parsers.tabular.columns import Column, Plan, plan_of
+from expdb.parsers.tabular.headers import STEP_LIMIT, count_of, metric_of, names_a_run, names_a_run_alone, time_ms
+from expdb.parsers.tabular.pieces import Cells, Piece, falls_of, numbers_of
+from expdb.parsers.tabular.sheet import (
+    Rows,
+    Sheet,
+    bare,
+    head_of,
+    is_missing,
+    is_number,
+    is_rule,
+    number_of,
+    rows_of,
+    sheet_of,
+)
 from expdb.records import REPORTED, Curve, Event, LineKind, Metric, Points, RunStart, Unparsed
 
 NAME = "delimited"

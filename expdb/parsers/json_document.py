@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from expdb.errors import InputError
 from expdb.parsers import Options
-from expdb.parsers.json_contents import Contents, contents_of
-from expdb.parsers.json_text import PLAIN, Skipped, mended
+from expdb.parsers.jsons.contents import Contents, contents_of
+from expdb.parsers.jsons.text import PLAIN, Skipped, mended
 from expdb.parsers.reading import Reading, Sample
 from expdb.records import Event
 

@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator
 
 from expdb.parsers import CERTAIN, Options
-from expdb.parsers import json_fields as fields
-from expdb.parsers.json_records import RecordReader
-from expdb.parsers.json_text import OPENS, PLAIN, Batch, Record, Skipped, batch_of, record_of
+from expdb.parsers.jsons import fields
+from expdb.parsers.jsons.records import RecordReader
+from expdb.parsers.jsons.text import OPENS, PLAIN, Batch, Record, Skipped, batch_of, record_of
 from expdb.parsers.reading import Reading, Sample
 from expdb.records import Event
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from expdb.parsers import CERTAIN, Options
-from expdb.parsers.lines import LineReader, is_log_line
+from expdb.parsers.logs.lines import LineReader, is_log_line
 from expdb.parsers.reading import Reading, Sample
 from expdb.records import Event, Points
 

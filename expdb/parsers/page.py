@@ -5,10 +5,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 from expdb.parsers import Options
-from expdb.parsers.lines import EXAMPLES, LineReader, epoch_of
-from expdb.parsers.markup import LogBlock, Page, Place, TableBlock, scan
+from expdb.parsers.logs.lines import EXAMPLES, LineReader, epoch_of
+from expdb.parsers.pages.markup import LogBlock, Page, Place, TableBlock, scan
+from expdb.parsers.pages.tables import TableReader, has_numbers
 from expdb.parsers.reading import Reading, Sample
-from expdb.parsers.tables import TableReader, has_numbers
 from expdb.records import Document, Event, RunStart, Unparsed
 
 NAME = "page"

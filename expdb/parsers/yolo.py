@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from expdb.parsers import CERTAIN, Options
-from expdb.parsers.headers import metric_of
-from expdb.parsers.lines import EXAMPLES, decimals_of
+from expdb.parsers.logs.lines import EXAMPLES, decimals_of
 from expdb.parsers.reading import Reading, Sample
 from expdb.parsers.runs import Boundaries
-from expdb.parsers.sheet import number_of
+from expdb.parsers.tabular.headers import metric_of
+from expdb.parsers.tabular.sheet import number_of
 from expdb.records import ASIDE, CURVE, Curve, Event, LineKind, Metric, Points, RunStart, Unparsed
 
 NAME = "yolo"

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from expdb.parsers.lines import epoch_of, is_log_line
+from expdb.parsers.logs.lines import epoch_of, is_log_line
 
 CAPTION_COLUMNS = 60
 NOISE_LINES = 20

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from expdb import metrics
-from expdb.parsers.sheet import number_of
+from expdb.parsers.tabular.sheet import number_of
 from expdb.records import ASIDE, CURVE, Metric, Unit
 
 _WORD = re.compile(r"[^\W_]+")

@@ -6,7 +6,7 @@ from itertools import compress
 from operator import lt
 
 from expdb.parsers.runs import Boundaries
-from expdb.parsers.sheet import is_missing, number_of
+from expdb.parsers.tabular.sheet import is_missing, number_of
 
 Cells = Sequence[str]
 

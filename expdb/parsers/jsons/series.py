@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from expdb import metrics
-from expdb.parsers import json_fields as fields
-from expdb.parsers.json_text import PRINTED, JsonValue, elements
-from expdb.parsers.lines import decimals_of
+from expdb.parsers.jsons import fields
+from expdb.parsers.jsons.text import PRINTED, JsonValue, elements
+from expdb.parsers.logs.lines import decimals_of
 from expdb.records import ASIDE, CURVE, Curve, Event, LineKind, Metric, Points, RunStart
 
 Path = tuple[str, ...]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from expdb.parsers.lines import EXAMPLES
+from expdb.parsers.logs.lines import EXAMPLES
 from expdb.records import Unparsed
 
 JsonValue: TypeAlias = object

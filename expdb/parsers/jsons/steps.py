@@ -5,8 +5,8 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from expdb.parsers import json_fields as fields
-from expdb.parsers.json_columns import Kind, Survey
+from expdb.parsers.jsons import fields
+from expdb.parsers.jsons.columns import Kind, Survey
 from expdb.parsers.runs import Boundaries
 
 # An evaluation comes at most once in so many records of the training.

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Literal
 
 from expdb import metrics
-from expdb.parsers.headers import (
+from expdb.parsers.tabular.headers import (
     COUNT,
     KEYS,
     LOOSE_NAME_COLUMNS,
@@ -38,7 +38,7 @@ from expdb.parsers.headers import (
     time_ms,
     words_of,
 )
-from expdb.parsers.sheet import is_missing, number_of
+from expdb.parsers.tabular.sheet import is_missing, number_of
 from expdb.records import ASIDE, CURVE, REPORTED, Metric
 
 Role = Literal["step", "epoch", "curve", "aside", "time", "param", "key", "split", "name", "value", "index", "text"]

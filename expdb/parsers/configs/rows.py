@@ -5,8 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from expdb import metrics
-from expdb.parsers.literals import Pairs, unquoted
-from expdb.parsers.prefixes import LEVEL
+from expdb.parsers.configs.literals import Pairs, unquoted
+from expdb.parsers.configs.prefixes import LEVEL
 
 _DIGITS = re.compile(r"\d+")
 _WORD = r"[^\W\d][\w.\-]*+"

@@ -8,10 +8,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from expdb.parsers.commands import command_in, flags_of, is_secret, shown
-from expdb.parsers.literals import HOLDERS, Depth, Pairs, pairs_of
-from expdb.parsers.prefixes import body_of
-from expdb.parsers.rows import ITEM, OPENS, ROW, RULE, Rows, is_environment, is_measured, row_of
+from expdb.parsers.configs.commands import command_in, flags_of, is_secret, shown
+from expdb.parsers.configs.literals import HOLDERS, Depth, Pairs, pairs_of
+from expdb.parsers.configs.prefixes import body_of
+from expdb.parsers.configs.rows import ITEM, OPENS, ROW, RULE, Rows, is_environment, is_measured, row_of
 
 MOST_PARAMS = 400
 LONGEST_VALUE = 500

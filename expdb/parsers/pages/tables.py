@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from expdb import metrics
-from expdb.parsers.lines import decimals_of
-from expdb.parsers.markup import TableBlock
+from expdb.parsers.logs.lines import decimals_of
+from expdb.parsers.pages.markup import TableBlock
 from expdb.records import REPORTED, Curve, Metric, Points, Repeat, RunStart, Unit
 
 _UNIT = "|".join(sorted(map(re.escape, metrics.UNIT_WORDS), key=len, reverse=True))

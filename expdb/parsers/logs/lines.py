@@ -14,10 +14,10 @@ from itertools import chain, compress, pairwise
 from operator import lt
 
 from expdb import metrics
-from expdb.parsers.configs import ConfigReader
-from expdb.parsers.forms import form_of, known_forms
-from expdb.parsers.templates import LINE_LIMIT, Field, Template, pieces, split_in, template_of, template_of_parts
-from expdb.parsers.terminal import settle
+from expdb.parsers.configs.reader import ConfigReader
+from expdb.parsers.logs.forms import form_of, known_forms
+from expdb.parsers.logs.templates import LINE_LIMIT, Field, Template, pieces, split_in, template_of, template_of_parts
+from expdb.parsers.logs.terminal import settle
 from expdb.records import ASIDE, Curve, LineKind, Metric, Points, RunStart, Unparsed
 
 EXAMPLES = 5

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from expdb import metrics
-from expdb.parsers import json_fields as fields
-from expdb.parsers.json_text import Batch, JsonValue
+from expdb.parsers.jsons import fields
+from expdb.parsers.jsons.text import Batch, JsonValue
 
 # A list of more numbers than this is no row of results.
 LIST_LIMIT = 16

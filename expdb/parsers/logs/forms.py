@@ -4,7 +4,7 @@ import re
 from functools import cache
 
 from expdb import metrics
-from expdb.parsers.templates import NUMBER, Field, Role, Template
+from expdb.parsers.logs.templates import NUMBER, Field, Role, Template
 
 # Darknet: iteration, the batch's loss, its running average, learning rate, time, images so far.
 _DARKNET = (

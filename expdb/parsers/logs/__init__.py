@@ -1,0 +1,1 @@
+"""Log lines: taken apart, put together, read."""

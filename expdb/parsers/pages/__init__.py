@@ -1,0 +1,1 @@
+"""Report pages: markup and result tables."""

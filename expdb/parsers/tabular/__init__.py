@@ -1,0 +1,1 @@
+"""Tables of text, a row per step or per run."""
