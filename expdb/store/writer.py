@@ -736,7 +736,10 @@ class _Intake:
         for curve in self._wanted(run, event.curves):
             one = self._metric(run, curve.metric, seen)
             if one.stored and not run.shared:
-                # A file that grew is parsed whole: what it says now decides, also of the unit.
+                # A file that grew is parsed whole: what it says now decides, also of the units.
+                if one.metric.step_unit != curve.metric.step_unit:
+                    said = (curve.metric.step_unit, one.id)
+                    self.at.execute("UPDATE metric SET step_unit = ? WHERE id = ?", said)
                 one.metric = curve.metric
             start = bisect_right(curve.lines, run.taken, key=_line) if run.taken else 0
             if start == len(curve.values):
