@@ -274,7 +274,8 @@ class Ingest:
         parts = folders.parts(readings, self.known, self.options)
         heads = [(part, self._head_of(item, part)) for part in parts]
         if not any(any(part.curves) for part in parts):
-            read_by = next((part.format for part in parts if part.member.role == "curves"), None)
+            formats = (part.format for part in parts if part.member.role == "curves")
+            read_by = next((name for name in formats if name != folders.UNREAD), None)
             found = Written("new", unparsed=sum(_tally(Standing("new"), part.events).unparsed for part in parts))
             self.out.done.append(Done(item.shown, read_by, found, item.files))
         elif self.request.dry_run:

@@ -255,6 +255,8 @@ def test_a_folder_of_sacred_is_one_run(
     assert one.params == {"seed": "3", "net.depth": "18"}
     assert one.tags["sacred.experiment.name"] == "mnist"
     assert [metric.name for metric in one.metrics] == (["test/loss"] if has_metrics else ["train/loss"])
+    # Also the file that nobody can read is known from now on.
+    assert [done.written.kind for done in take(database, tmp_path / "runs").done] == ["same"]
 
 
 def test_train_and_test_logs_of_torch7_are_one_run(

@@ -35,6 +35,8 @@ Role = Literal["curves", "rest", "instead", "params", "words"]
 _CONFIGS = tuple(
     f"{stem}.{suffix}" for stem in ("hparams", "config", "args", "params", "opt") for suffix in ("yaml", "yml", "json")
 )
+# The format of a member that no reader knows.
+UNREAD = "unread"
 _HEAD_BYTES = 4096
 _PEEKED_RECORDS = 64
 # PyTorch's add_hparams makes a sub-folder that is called like the time of day.
@@ -362,7 +364,7 @@ def opened(bundle: Bundle, refuse: Callable[[InputError], None]) -> list[tuple[M
 
 
 def parts(readings: Sequence[tuple[Member, Reading]], known: parsers.Parsers, options: parsers.Options) -> list[Part]:
-    """What the members say, each as events of run 0; a member that no reader knows is left out.
+    """What the members say, each as events of run 0; of one that no reader knows, only that it was not understood.
 
     Raises InputError where a member turns out to be broken, MissingExtraError where its reader needs a package.
     """
@@ -391,9 +393,23 @@ def _part(member: Member, reading: Reading, known: parsers.Parsers, options: par
         return Part(member, reading, member.role, 1, (RunStart(0, 1, params=params, tags=tags),))
     parser = parsers.reader_of(reading, known)
     if parser is None:
-        return None
+        # It is remembered as the run's all the same, or it would be new each time.
+        return Part(member, reading, UNREAD, 1, (RunStart(0, 1), _not_understood(reading)))
     events = tuple(_as_one(member, parsers.read(parser, reading, options)))
     return Part(member, reading, parser.NAME, parser.VERSION, events)
+
+
+def _not_understood(reading: Reading) -> Unparsed:
+    """All lines of a text, but for a document that says it is empty."""
+    if reading.is_binary or reading.sample.text.strip() in ("{}", "[]"):
+        return Unparsed(0)
+    count = 0
+    first: tuple[tuple[int, str], ...] = ()
+    for block in reading.blocks():
+        lines = [(n, line) for n, line in enumerate(block.text.splitlines(), block.line) if line.strip()]
+        first = first or tuple(lines[:1])
+        count += len(lines)
+    return Unparsed(count, first)
 
 
 def _as_one(member: Member, events: Iterable[Event]) -> Iterator[Event]:
