@@ -4,8 +4,8 @@ One alias table serves every reader. A label nobody knows keeps its own words as
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -183,6 +183,52 @@ class Meaning:
     quantity: Quantity | None
 
 
+@dataclass(frozen=True, slots=True)
+class _OwnWords:
+    """A person's own words. names: canonical name by the words of a label; quantities: by name."""
+
+    names: Mapping[str, str]
+    quantities: Mapping[str, Quantity]
+
+
+# The one piece of state in this module: labels are asked for everywhere, and a table passed along would have to go
+# through every reader. Only `extend` sets it.
+_own = _OwnWords({}, {})
+
+
+def extend(aliases: Mapping[str, str], better: Mapping[str, Better]) -> None:
+    """Take a person's own words beside the alias table, instead of those of the last call.
+
+    aliases: canonical name (`test/accuracy`, `score`), or `epoch` or `iteration` for what counts steps, by label, which
+    is compared by its words alone. better: which way a quantity improves, by its name. To be called before anything is
+    read: other modules remember what labels meant.
+    """
+    global _own
+    quantities = {
+        name: replace(_BY_NAME[name], better=way) if name in _BY_NAME else Quantity(name, way, ())
+        for name, way in better.items()
+    }
+    names = {_words(name): name for name in quantities if name not in _BY_NAME}
+    _own = _OwnWords({**names, **{_words(label): name for label, name in aliases.items()}}, quantities)
+    for remembered in (step_role, is_aside, is_result, meaning_of):
+        remembered.cache_clear()
+
+
+def _words(label: str) -> str:
+    """A label's words, in lower case and without punctuation."""
+    return " ".join(_WORD.findall(_CAMEL.sub(" ", label))).lower()
+
+
+def _own_meaning(words: str, split: str | None = None) -> Meaning | None:
+    """What a person's own table says of the words of a label, None where it says nothing."""
+    name = _own.names.get(words)
+    if name is None:
+        return None
+    own_split, _, quantity = name.rpartition("/")
+    known = _own.quantities.get(quantity) or _BY_NAME.get(quantity) or Quantity(quantity, None, ())
+    return Meaning(split or own_split or None, words, known)
+
+
 StepRole = Literal["epoch", "iteration"]
 
 # What counts a training's progress, in lower case and without punctuation.
@@ -246,12 +292,17 @@ def step_role(label: str) -> StepRole | None:
     """Whether a label counts epochs or iterations (steps, batches, updates, boosting rounds); None for everything
     else."""
     words = " ".join(_WORD.findall(_CAMEL.sub(" ", label.replace("_", " ")))).lower()
+    own = _own.names.get(_words(label))
+    if own is not None:
+        return "epoch" if own == "epoch" else "iteration" if own == "iteration" else None
     return "epoch" if words in _EPOCH_WORDS else "iteration" if words in _ITERATION_WORDS else None
 
 
 @lru_cache(maxsize=4096)
 def is_aside(label: str) -> bool:
     """Whether a label is printed beside results and is none: ETA, speed, memory, the best so far."""
+    if _words(label) in _own.names:
+        return False
     words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", label.replace("_", " ")))]
     joined = " ".join(words)
     return joined in _ASIDE_WORDS or is_best(label)
@@ -269,6 +320,9 @@ def is_best(label: str) -> bool:
 @lru_cache(maxsize=4096)
 def meaning_of(label: str) -> Meaning:
     """Split, remaining words and known quantity of a printed label."""
+    own = _own_meaning(_words(label))
+    if own:
+        return own
     if whole := _WHOLE.get(label.lower()):
         return Meaning(whole[0], whole[1], _BY_NAME[whole[1]])
     words: list[str] = []
@@ -282,8 +336,11 @@ def meaning_of(label: str) -> Meaning:
         elif lowered not in FILLING:
             words.append(lowered)
     joined = " ".join(words)
+    own = _own_meaning(joined, split)
+    if own:
+        return own
     quantity = _QUANTITY_OF.get(joined) or _QUANTITY_OF.get(joined.removesuffix(" score").removesuffix(" value"))
-    return Meaning(split, joined, quantity)
+    return Meaning(split, joined, _own.quantities.get(quantity.name, quantity) if quantity else None)
 
 
 def canonical(label: str, kind: Kind = "curve", split: str | None = None) -> str:
@@ -302,7 +359,7 @@ def canonical(label: str, kind: Kind = "curve", split: str | None = None) -> str
         words = "value" if meaning.split else "_".join(map(str.lower, _WORD.findall(label))) or label.strip() or "value"
     if meaning.split or split:
         return f"{meaning.split or split}/{words}"
-    if quantity:
+    if quantity and quantity.name in _BY_NAME:
         return f"{TEST if kind == 'reported' else TRAIN}/{words}"
     return words
 
@@ -366,4 +423,6 @@ def common_unit(units: Iterable[Unit | None]) -> Unit | None:
 
 def _quantity(name: str) -> Quantity | None:
     last = name.rsplit("/", 1)[-1]
-    return _BY_NAME.get(last) or _BY_NAME.get(_MOMENT.sub("", last)) or meaning_of(name).quantity
+    bare = _MOMENT.sub("", last)
+    own = _own.quantities.get(last) or _own.quantities.get(bare)
+    return own or _BY_NAME.get(last) or _BY_NAME.get(bare) or meaning_of(name).quantity
