@@ -15,7 +15,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import sqlite
 from sqlmodel import SQLModel
 
-from expdb import metrics, plugins
+from expdb import metrics, parsers
 from expdb.store import schema
 from expdb.store.database import SCHEMA_VERSION
 
@@ -36,6 +36,7 @@ def cli() -> str:
         "# Command line\n",
         "Every command, as its `--help` prints it. Exit codes: 0 ok, 1 a check failed or some input was refused,",
         "2 usage, 3 not found or ambiguous, 4 database, 130 interrupted. `EXPDB_DEBUG=1` shows an error's traceback.\n",
+        "Settings: the nearest `expdb.toml` upward, see [own-formats.md](own-formats.md).",
         "Environment: `EXPDB_DB` (database file), `EXPDB_NOW` (holds the clock, for reproducible pages), `NO_COLOR`.\n",
         EXPRESSIONS,
         f"## expdb\n\n```text\n{_help()}```\n",
@@ -119,7 +120,13 @@ def formats() -> str:
         "CRLF.",
         "A line of more than 1 MB is no log line.\n",
     ]
-    for name, parser in plugins.all_parsers().items():
+    built_in = parsers.built_in()
+    out.append("`expdb parse --formats` lists them, those of other packages and your own patterns among them:")
+    out.append("[own-formats.md](own-formats.md) says how to add one.\n")
+    out.append("| format | reads |\n| --- | --- |")
+    out += [f"| `{name}` | {_cell(parser.SUMMARY)} |" for name, parser in built_in.items()]
+    out.append("")
+    for name, parser in built_in.items():
         out.append(f"## {name} (version {parser.VERSION})\n\n{_paragraph(inspect.getdoc(parser))}\n")
     out.append(DETAILS)
     out.append("## Names\n")
@@ -159,6 +166,10 @@ below, begins another run (tag `expdb.boundary` says where); one that steps back
 - Tables that `compare` wrote (a header such as `best(test/accuracy)`) and what a comment hides are not read. What
   stands between `<!-- expdb ... -->` and `<!-- /expdb -->` was written by expdb and is not read back.
 """
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _paragraph(text: str | None) -> str:

@@ -10,8 +10,28 @@ import typer
 
 from expdb import __version__
 from expdb.errors import AmbiguousError, ExpdbError, UsageError
+from expdb.options import (
+    As,
+    Columns,
+    Db,
+    Experiment,
+    Format,
+    Output,
+    Params,
+    Run,
+    Runs,
+    Tags,
+    Where,
+    database_path,
+    headers,
+    named_groups,
+    pairs,
+    settings_of_file,
+)
 
 if TYPE_CHECKING:
+    from expdb.ingest import Request
+    from expdb.parsers.reading import Reading
     from expdb.records import Table
 
 INTERRUPTED = 130
@@ -28,51 +48,6 @@ db_app = typer.Typer(help="The database as a whole.", no_args_is_help=True, rich
 app.add_typer(db_app, name="db")
 
 
-def _complete(statement: str, incomplete: str) -> list[str]:
-    """What the database knows that begins like this; nothing, silently, where it cannot be asked."""
-    from expdb.store.database import Database
-
-    try:
-        with Database(_path(None)) as database:
-            found = [str(name) for (name,) in database.rows(statement)]
-    except ExpdbError:
-        return []
-    # A shell takes a blank for the end of the word.
-    return [name for name in found if name.startswith(incomplete) and " " not in name]
-
-
-def _complete_run(incomplete: str) -> list[str]:
-    return _complete("SELECT DISTINCT name FROM run WHERE deleted_ms IS NULL ORDER BY id DESC", incomplete)
-
-
-def _complete_experiment(incomplete: str) -> list[str]:
-    return _complete("SELECT name FROM experiment WHERE deleted_ms IS NULL ORDER BY name", incomplete)
-
-
-Experiment = Annotated[
-    Optional[str], typer.Option("--experiment", "-e", help="Experiment.", autocompletion=_complete_experiment)
-]
-Db = Annotated[
-    Optional[Path],
-    typer.Option("--db", help="Database file. Default: EXPDB_DB, the nearest runs/expdb.db upward, or that here."),
-]
-_RUN_HELP = "A uid's first 4 or more characters, a name, or @1 for the newest."
-Run = Annotated[str, typer.Argument(help=_RUN_HELP, autocompletion=_complete_run)]
-Runs = Annotated[Optional[list[str]], typer.Argument(metavar="[RUN]...", help=_RUN_HELP, autocompletion=_complete_run)]
-Params = Annotated[Optional[list[str]], typer.Option("--set", "-s", help="Param key=value. Repeatable.")]
-Tags = Annotated[Optional[list[str]], typer.Option("--tag", "-t", help="Tag key=value. Repeatable.")]
-As = Annotated[Optional[str], typer.Option("--as", help="Input format, where it is not recognised.", metavar="NAME")]
-Columns = Annotated[
-    Optional[str],
-    typer.Option("--metric-columns", help="Table columns that hold results: headers, by comma.", metavar="HEADER,..."),
-]
-Format = Annotated[
-    Optional[str], typer.Option("--format", help="table, md, csv or json. Default: the suffix of -o, else table.")
-]
-Output = Annotated[Optional[Path], typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")]
-Where = Annotated[Optional[str], typer.Option("--where", "-w", help="Only runs for which this holds.", metavar="EXPR")]
-
-
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
     """Old training logs and report pages in, comparison tables out."""
@@ -86,12 +61,22 @@ def ingest(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for standard input.")],
     experiment: Experiment = None,
     params: Params = None,
+    params_from: Annotated[
+        Optional[str],
+        typer.Option(
+            "--params-from", help="Params from paths: lr(?P<lr>[\\d.]+) finds lr=0.1 in a_lr0.1.log.", metavar="REGEX"
+        ),
+    ] = None,
     tags: Tags = None,
     as_format: As = None,
     metric_columns: Columns = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be stored; store nothing.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Read known files again and update their runs.")] = False,
     copy: Annotated[bool, typer.Option("--copy", help="Make new runs even of known files.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on with what is added, until Ctrl-C.")] = False,
+    every: Annotated[
+        Optional[float], typer.Option("--every", min=0.1, help="With --watch: seconds between looks. Default: 2.")
+    ] = None,
     db: Db = None,
 ) -> None:
     """Read training logs and report pages into the database."""
@@ -102,55 +87,117 @@ def ingest(
         raise UsageError("--again updates runs and --copy makes new ones; choose one")
     request = verb.Request(
         experiment=experiment,
-        params=_pairs(params, "-s"),
-        tags=_pairs(tags, "-t"),
+        params=pairs(params, "-s"),
+        tags=pairs(tags, "-t"),
         as_format=as_format,
-        metric_columns=_headers(metric_columns),
+        metric_columns=headers(metric_columns),
         again=again,
         copy=copy,
         dry_run=dry_run,
+        params_from=named_groups(params_from, "--params-from"),
     )
-    path = _path(db)
+    path = database_path(db)
+    if every is not None and not watch:
+        raise UsageError("--every goes with --watch")
+    if watch:
+        _watch(paths, request, path, every or 2.0)
+        return
     items, missing = verb.collect(paths, path)
-    with feedback.progress(len(items)) as step, _database(path, "dry-run" if dry_run else "create") as database:
-        outcome = verb.ingest(database, items, request, step)
+    try:
+        with feedback.progress(len(items)) as step, _database(path, "dry-run" if dry_run else "create") as database:
+            outcome = verb.ingest(database, items, request, step)
+    finally:
+        feedback.faulty()
     outcome.refused[:0] = missing
     feedback.ingested(outcome, path, request)
     if outcome.refused:
         raise typer.Exit(1)
 
 
+def _watch(paths: list[str], request: "Request", path: Path, every_s: float) -> None:
+    from expdb import feedback
+    from expdb import watch as verb
+
+    if request.again or request.copy or request.dry_run or "-" in paths:
+        raise UsageError("--watch adds what is new in files: without --again, --copy, --dry-run and -")
+    watch = verb.Watch(paths, request, path, lambda: _database(path, "create"))
+    watch.check()
+    feedback.watched(watch, every_s)
+
+
 @app.command()
 def parse(
-    file: Annotated[str, typer.Argument(help="A file, a folder that is one run, or - for standard input.")],
+    file: Annotated[
+        Optional[str],
+        typer.Argument(help="A file, a folder that is one run, or - for standard input.", show_default=False),
+    ] = None,
     as_format: As = None,
     metric_columns: Columns = None,
+    pattern: Annotated[
+        Optional[str],
+        typer.Option(
+            "--pattern",
+            help="Try a regex of your own: its named groups are metrics; epoch, iter and step the position.",
+            metavar="REGEX",
+        ),
+    ] = None,
+    save: Annotated[
+        Optional[str],
+        typer.Option("--save", help="With --pattern: keep it in expdb.toml, for ingest too.", metavar="NAME"),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why: kinds of line, step, units, runs, what was not understood.")
+    ] = False,
+    formats: Annotated[bool, typer.Option("--formats", help="List the formats that are known, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as one JSON object.")] = False,
 ) -> None:
     """Show what is understood of a file; no database is touched."""
-    from expdb import feedback, parsers, preview
-    from expdb import ingest as verb
+    from expdb import explain as why
+    from expdb import feedback, parsers, plugins, preview, settings
+
+    settings_of_file()
+    if save is not None and pattern is None:
+        raise UsageError("--save keeps a --pattern")
+    if pattern is not None and as_format is not None:
+        raise UsageError("--pattern is a format of its own; without --as")
+    try:
+        if formats:
+            feedback.formats()
+            return
+        if file is None:
+            raise UsageError("which file?", hint="expdb parse FILE, or expdb parse --formats")
+        own = None if pattern is None else plugins.pattern(pattern, save)
+        options = parsers.Options(headers(metric_columns))
+        if Path(file).is_dir():
+            if pattern is not None or as_format is not None:
+                raise UsageError("--pattern and --as read a file, not a folder")
+            found = preview.preview_folder(Path(file), options, whole=as_json)
+        else:
+            found = preview.preview(_reading(file), as_format, options, whole=as_json, own=own, ask_all=explain)
+    finally:
+        feedback.faulty()
+    if own and not found.runs:
+        raise why.nothing_matched(found)
+    if as_json:
+        feedback.as_json(found, explain)
+    else:
+        (feedback.explained if explain else feedback.previewed)(found)
+    if pattern is not None and save is not None:
+        feedback.kept(settings.keep_pattern(settings.OwnPattern(save, pattern)), save, found)
+
+
+def _reading(file: str) -> "Reading":
+    from expdb import ingest
     from expdb.parsers.reading import Reading
 
-    path, options = Path(file), parsers.Options(_headers(metric_columns))
-    found = None
+    path = Path(file)
     if file == "-":
-        reading = verb.stdin_reading()
-    elif path.is_dir():
-        found = preview.preview_folder(path, options, whole=as_json)
-    elif path.is_fifo():
+        return ingest.stdin_reading()
+    if path.is_fifo():
         # `parse <(command)`
         with path.open("rb") as stream:
-            reading = Reading.of_stream(stream, file)
-    else:
-        reading = Reading.of_file(path)
-    found = found or preview.preview(reading, as_format, options, whole=as_json)
-    if as_json:
-        import json
-
-        print(json.dumps(preview.as_json(found), ensure_ascii=False, allow_nan=False))
-    else:
-        feedback.previewed(found)
+            return Reading.of_stream(stream, file)
+    return Reading.of_file(path)
 
 
 @app.command()
@@ -166,7 +213,7 @@ def ls(
     from expdb import expressions, listing
 
     condition = expressions.parse_condition(where) if where else None
-    with _database(_path(db)) as database:
+    with _database(database_path(db)) as database:
         found = listing.experiments(database) if experiments else listing.runs(database, experiment, condition)
     _show(found, format_name, output)
 
@@ -177,7 +224,7 @@ def show(run: Run, db: Db = None) -> None:
     from expdb import feedback
     from expdb.store import reader
 
-    with _database(_path(db)) as database:
+    with _database(database_path(db)) as database:
         feedback.shown(database, reader.run(database, reader.find_run(database, run)))
 
 
@@ -210,7 +257,7 @@ def compare(
         descending=bool(sort and sort.startswith("-")),
         top=top,
     )
-    with _database(_path(db)) as database:
+    with _database(database_path(db)) as database:
         found = verb.compare(database, query)
     _show(found, format_name, output)
 
@@ -226,7 +273,7 @@ def blame(
     from expdb import feedback, provenance
     from expdb.store import reader
 
-    with _database(_path(db)) as database:
+    with _database(database_path(db)) as database:
         record = reader.run(database, reader.find_run(database, run))
         feedback.blamed(provenance.blame(database, record, reader.metric_of(database, record, metric), step))
 
@@ -253,14 +300,14 @@ def edit(
         name,
         experiment,
         note,
-        _pairs(params, "-s"),
-        _pairs(tags, "-t"),
-        _pairs(unit, "--unit"),
-        _pairs(metric, "--metric"),
+        pairs(params, "-s"),
+        pairs(tags, "-t"),
+        pairs(unit, "--unit"),
+        pairs(metric, "--metric"),
     )
     if changes == editing.Changes():
         raise UsageError("nothing to correct", hint="--name, --note, -s, -t, --unit or --metric")
-    with _database(_path(db), "write") as database:
+    with _database(database_path(db), "write") as database:
         said = editing.edit(database, reader.find_run(database, run), changes, settings.now_ms())
     print("\n".join(map(_plain, said)) if said else "nothing changed: it said so already")
 
@@ -275,7 +322,7 @@ def sql(
     """Ask the database in SQL; it can only be read."""
     from expdb import listing
 
-    with _database(_path(db)) as database:
+    with _database(database_path(db)) as database:
         found = listing.answer(database, query)
     _show(found, format_name, output)
 
@@ -294,7 +341,7 @@ def rm(
 
     if not runs and not purge:
         raise UsageError("which runs?", hint="expdb rm RUN...")
-    with _database(_path(db), "write") as database:
+    with _database(database_path(db), "write") as database:
         removed = None if purge else False
         ids = list({reader.find_run(database, run, removed=removed): None for run in runs or ()})
         if not purge:
@@ -314,7 +361,7 @@ def restore(
     """Bring removed runs back."""
     from expdb.store import editing, reader
 
-    with _database(_path(db), "write") as database:
+    with _database(database_path(db), "write") as database:
         if not runs:
             found = editing.removed_runs(database)
             print("\n".join(f"{uid[:8]}  {_plain(name)}" for _, uid, name in found) or "no run is removed")
@@ -330,7 +377,7 @@ def db_info(db: Db = None) -> None:
     from expdb import feedback
     from expdb.store import upkeep
 
-    with _database(_path(db)) as database:
+    with _database(database_path(db)) as database:
         feedback.described(upkeep.info(database))
 
 
@@ -340,7 +387,7 @@ def db_check(db: Db = None) -> None:
     from expdb import feedback
     from expdb.store import upkeep
 
-    with _database(_path(db)) as database:
+    with _database(database_path(db)) as database:
         total = upkeep.info(database).counts["run"]
         with feedback.progress(total) as step:
             faults = upkeep.check(database, step)
@@ -353,15 +400,9 @@ def db_backup(target: Annotated[Path, typer.Argument(help="A file that does not 
     """Copy it into one file, also while others write to it."""
     from expdb.store import upkeep
 
-    with _database(_path(db)) as database:
+    with _database(database_path(db)) as database:
         size = upkeep.backup(database, target)
     print(f"{_plain(str(target))}: {size:,} bytes")
-
-
-def _path(option: Path | None) -> Path:
-    from expdb.settings import database_path
-
-    return database_path(option)
 
 
 class _NoDatabase:
@@ -384,20 +425,6 @@ def _database(path: Path, mode: str = "read") -> Any:  # a context manager of Da
     return Database(path, write=mode == "write")
 
 
-def _pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
-    out = {}
-    for text in texts or ():
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"{flag} {text!r}: a key, `=` and a value are needed", hint=f"{flag} key=value")
-        out[key.strip()] = value.strip()
-    return out
-
-
-def _headers(text: str | None) -> frozenset[str]:
-    return frozenset(filter(None, (part.strip() for part in (text or "").replace("，", ",").split(","))))
-
-
 def _runs(ids: list[int]) -> str:
     return "run" if len(ids) == 1 else "runs"
 
@@ -408,44 +435,10 @@ def _plain(text: str) -> str:
     return visible(text)
 
 
-_FORMATS = {"table": "plain", "md": "markdown", "markdown": "markdown", "csv": "csv", "json": "json"}
-
-
 def _show(table: "Table", format_name: str | None, output: Path | None) -> None:
-    """Print a table, or write it to a file whole or not at all."""
-    from expdb import reports
+    from expdb.reports.output import show
 
-    if format_name and format_name not in _FORMATS:
-        raise UsageError(f"no format is called {format_name!r}", hint="formats: table, md, csv, json")
-    if output is None:
-        if format_name in (None, "table"):
-            from expdb.reports.terminal import print_table
-
-            print_table(table)
-        else:
-            sys.stdout.write(reports.render(table, _FORMATS[format_name or "table"]))
-        return
-    chosen = _FORMATS[format_name] if format_name else reports.format_of(output)
-    if chosen is None and output.suffix:
-        raise UsageError(f"no format goes with {output.suffix!r}", hint="-o FILE.md, .csv, .json or .txt; or --format")
-    chosen = chosen or "plain"
-    text = reports.render(table, chosen)
-    if not output.name or output.is_dir():
-        raise UsageError(f"-o {str(output)!r} is a folder, not a file")
-    if output.exists() and not output.is_file():
-        # A device or a pipe is written to, not replaced.
-        output.write_text(text, encoding="utf-8", newline="\n")
-        return
-    # Behind a link it is the target that is replaced.
-    output = output.resolve()
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(output)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ExpdbError(f"{output} cannot be written: {error.strerror or error}") from error
+    show(table, format_name, output)
 
 
 def main() -> NoReturn:

@@ -1,28 +1,41 @@
 """What the commands say: one line per kind, every message naming its file."""
 
+import json
+import os
+import shutil
+import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from textwrap import wrap
+from typing import NoReturn
 
+from expdb import explain, plugins, preview
 from expdb.ingest import Outcome, Request
 from expdb.listing import moment
+from expdb.parsers.pattern import ENOUGH_LINES, PREFIX
 from expdb.parsers.reading import BINARY
 from expdb.preview import Preview, PreviewMetric
 from expdb.provenance import Blame
-from expdb.records import Cell, Column, Table
+from expdb.records import ASIDE, Cell, Column, Table
 from expdb.reports.terminal import print_table
-from expdb.reports.text import cut, number, pad, sparkline, visible
+from expdb.reports.text import cut, number, pad, sparkline, visible, width
 from expdb.store import reader
 from expdb.store.database import Database
 from expdb.store.places import readable
 from expdb.store.reader import RunRecord
 from expdb.store.upkeep import Fault, Info
+from expdb.watch import Watch, rest_s
 
 # Fewer files than this are read before a bar is drawn.
 _BAR_FROM = 50
 _SPARK_COLUMNS = 32
 _NAMED = 3
+_ROWS = 20
+_NARROWEST = 20
 
 
 @contextmanager
@@ -73,9 +86,9 @@ def ingested(outcome: Outcome, path: object, request: Request) -> None:
     same = [done for done in outcome.done if done.format and done.written.kind == "same" and not done.written.reads]
     if same:
         print(f"known already: {_count(sum(done.files for done in same), 'file')}, 0 new runs")
-        if request.params or request.tags or request.experiment or request.metric_columns:
+        if request.params or request.tags or request.experiment or request.metric_columns or request.params_from:
             _tell(
-                "-e, -s, -t and --metric-columns change nothing of runs that are known already",
+                "-e, -s, -t, --params-from and --metric-columns change nothing of runs that are known already",
                 "expdb edit RUN -e EXPERIMENT -s key=value; expdb ingest --again reads the file anew",
             )
     unknown = [done.path for done in outcome.done if done.format is None]
@@ -88,9 +101,26 @@ def ingested(outcome: Outcome, path: object, request: Request) -> None:
         print(f"refused: {_count(len(outcome.refused), 'file')}")
     if not outcome.done and not outcome.refused and not outcome.passed_over:
         print("no files found")
+    _show_path_params(outcome, request)
     _show_unparsed(outcome)
     if any(done.written.runs for done in outcome.done) and not request.dry_run and sys.stdout.isatty():
         print(f"in {visible(str(path))}; next: expdb compare")
+
+
+def _show_path_params(outcome: Outcome, request: Request) -> None:
+    """What the paths said; of a dry run all of it, file by file."""
+    logs = {done.path for done in outcome.done if done.format}
+    said = {path: params for path, params in outcome.path_params.items() if path in logs}
+    found = {path: params for path, params in said.items() if params}
+    if found:
+        names = dict.fromkeys(name for params in found.values() for name in params)
+        print(f"params from paths: {_count(len(found), 'file')} ({visible(', '.join(names))})")
+    if request.dry_run:
+        for path, params in found.items():
+            print(f"  {visible(path)}: {visible(', '.join(f'{key}={value}' for key, value in params.items()))}")
+    without = [path for path in said if path not in found]
+    if without:
+        print(f"no params in the path: {_count(len(without), 'file')} ({_names(without)})")
 
 
 def _show_unparsed(outcome: Outcome) -> None:
@@ -103,9 +133,9 @@ def _show_unparsed(outcome: Outcome) -> None:
         _tell(f"expdb parse {visible(first.path)} shows more", None)
 
 
-def _counted(found: Preview, n: int) -> str:
+def _unit_of_source(found: Preview) -> str:
     """Lines of a text, records of a binary file, both of a folder."""
-    return _count(n, "record" if found.encoding == BINARY else "line")
+    return "record" if found.encoding == BINARY else "line"
 
 
 def _count(n: int, noun: str) -> str:
@@ -125,14 +155,172 @@ def _tell(message: str, hint: str | None) -> None:
         print(f"  {visible(hint)}", file=sys.stderr)
 
 
+def faulty() -> None:
+    """What is wrong with the readers of other packages, as far as they were asked."""
+    for error in plugins.faults():
+        _tell(error.message, error.hint)
+
+
+def formats() -> None:
+    """Every reader there is: its name, where it comes from, what it reads."""
+    columns = tuple(Column(title, title) for title in ("format", "from", "reads"))
+    known = plugins.all_parsers()
+    rows = [(Cell(name), Cell(plugins.origin(one)), Cell(one.SUMMARY)) for name, one in known.items()]
+    print_table(Table(columns, tuple(rows)))
+
+
+def kept(path: Path, name: str, found: Preview) -> None:
+    """A pattern went into expdb.toml."""
+    _tell(f"kept in {os.path.relpath(path)} as {PREFIX}{name}: parse and ingest use it from now on", None)
+    if sum(kind.count for kind in found.kinds) < ENOUGH_LINES:
+        _tell(
+            f"only one line matches, and a file is taken for {PREFIX}{name} where {ENOUGH_LINES} do",
+            f"for this one: expdb ingest {visible(found.file)} --as {PREFIX}{name}",
+        )
+
+
+def watched(watch: Watch, every_s: float) -> None:
+    """Follow files until Ctrl-C or `kill`: one line for each that changed, a sum at the end."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _watch(watch, every_s)
+    except KeyboardInterrupt:
+        totals = watch.totals
+        stored = f"{_count(totals.runs, 'new run')} and {_count(totals.points, 'new point')} stored"
+        print(f"stopped: {stored} in {visible(str(watch.database))}; the same command goes on from there", flush=True)
+
+
+def _watch(watch: Watch, every_s: float) -> NoReturn:
+    began_s = time.monotonic()
+    _say_changes(watch)
+    known = f" ({watch.totals.known:,} known already)" if watch.totals.known else ""
+    _tell(f"watching {_count(watch.totals.files, 'file')}{known}, a look every {every_s:g} s; Ctrl-C ends", None)
+    while True:
+        sys.stderr.flush()
+        time.sleep(rest_s(every_s, time.monotonic() - began_s))
+        began_s = time.monotonic()
+        _say_changes(watch)
+
+
+def _say_changes(watch: Watch) -> None:
+    for change in watch.look():
+        if change.trouble:
+            _tell(change.text, None)
+        else:
+            # Who reads this through a pipe waits for it.
+            print(visible(change.text), flush=True)
+    for error in plugins.faults():
+        if error.message not in watch.faults:
+            watch.faults.add(error.message)
+            _tell(error.message, error.hint)
+
+
+def explained(found: Preview) -> None:
+    """Why a file was understood as it was."""
+    word = _unit_of_source(found)
+    print(f"file     {visible(readable(found.file))}: {_count(found.lines, word)}, {found.encoding}")
+    _say("format   ", _format_said(found))
+    if found.runs:
+        print(f"runs     {len(found.runs):,}, {_count(found.unparsed, word)} not understood")
+    for kind in found.kinds:
+        print(f"\n{_count(kind.count, word)} of this kind, the first is {word} {kind.line}:")
+        _say("  ", kind.text, cut_short=True)
+        if kind.step:
+            _say("  step: ", kind.step)
+        print_table(_text_table(("field", "metric", "taken for"), kind.fields))
+    if found.runs:
+        print()
+        places = [
+            f"{run.line_first}–{run.line_last}" if run.line_first != run.line_last else str(run.line_first)
+            for run in found.runs
+        ]
+        names = [run.name for run in found.runs]
+        rows = list(zip(places, names, explain.run_reasons(found), strict=True))
+        _say_table((f"{word}s", "run", "begins because"), rows)
+    units = explain.units(found)
+    if units:
+        print()
+        _say_table(("label", "metric", "unit", "because"), [(u.label, u.name, u.unit or "", u.why) for u in units])
+    _say_asides(found)
+    if found.unparsed:
+        print(f"\nnot understood: {_count(found.unparsed, word)}" + (", the first:" if found.examples else ""))
+    elif found.format is None:
+        print("\nit begins:")
+    for line, text in found.examples:
+        _say(f"  {word} {line}: ", text, cut_short=True)
+    print("\nnext")
+    for step in explain.next_steps(found):
+        _say("  ", f"{step.why}:", style="dim")
+        # Folded, it could not be copied.
+        print(f"    {visible(step.command)}")
+
+
+def _format_said(found: Preview) -> str:
+    if found.sources:
+        return f"{found.format}, a folder of {_count(len(found.sources), 'source')}"
+    asked = {name: sure for name, sure in found.sureness.items() if sure > 0}
+    own = asked.pop(found.format or "", None)
+    said = found.format or "not a log: no reader knows it"
+    if found.format:
+        said += f" ({explain.sure(own)})" if own else " (as you say; of itself it does not know the file)"
+    others = ", ".join(f"{name} {explain.sure(one)}" for name, one in asked.items())
+    return f"{said}; also {others}" if others else said
+
+
+def _say_asides(found: Preview) -> None:
+    names = explain.asides(found)
+    if names:
+        print()
+        _say("", f"asides, not stored: {', '.join(names)}", style="dim")
+
+
+def _say_table(titles: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    """A table of words; a person gets its first rows."""
+    shown = rows[:_ROWS] if sys.stdout.isatty() else rows
+    print_table(_text_table(titles, shown))
+    if len(rows) > len(shown):
+        print(f"and {len(rows) - len(shown):,} more (all: | less)")
+
+
+def _text_table(titles: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
+    return Table(tuple(Column(title, title) for title in titles), tuple(tuple(map(Cell, row)) for row in rows))
+
+
+def _say(head: str, text: str, *, style: str = "", cut_short: bool = False) -> None:
+    """A line with text of the file: on a terminal folded under its head, or cut to the width; anywhere else whole."""
+    text = visible(text)
+    if not sys.stdout.isatty():
+        print(head + text)
+        return
+    columns = max(shutil.get_terminal_size().columns - width(head), _NARROWEST)
+    lines = [cut(text, columns)] if cut_short else wrap(text, columns, break_on_hyphens=False) or [""]
+    shown = "\n".join((head if n == 0 else " " * len(head)) + line for n, line in enumerate(lines))
+    if not style:
+        print(shown)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(color_system=None if os.environ.get("NO_COLOR") else "auto", highlight=False)
+    console.print(Text(shown, style=style), soft_wrap=True)
+
+
+def as_json(found: Preview, explain_too: bool) -> None:
+    """All that was understood, on one line."""
+    said = preview.as_json(found)
+    if explain_too:
+        said["explain"] = explain.as_json(found)
+    print(json.dumps(said, ensure_ascii=False, allow_nan=False))
+
+
 def previewed(found: Preview) -> None:
     """What was understood of a file."""
-    print(f"file     {visible(readable(found.file))}: {_counted(found, found.lines)}, {found.encoding}")
+    word = _unit_of_source(found)
+    print(f"file     {visible(readable(found.file))}: {_count(found.lines, word)}, {found.encoding}")
     print(f"format   {found.format or 'not a log: 0 runs'}")
     if found.format is None:
         return
-    print(f"runs     {len(found.runs)}, {_counted(found, found.unparsed)} not understood")
-    word = "record" if found.encoding == BINARY else "line"
+    print(f"runs     {len(found.runs)}, {_count(found.unparsed, word)} not understood")
     for line, text in found.examples:
         print(f"         {word} {line}: {cut(visible(text), 100)}")
     for run in found.runs:
@@ -141,8 +329,10 @@ def previewed(found: Preview) -> None:
         print(f"\n{visible(run.name)}\n  {word}s {places}{visible(reason)}")
         for key, value in run.params.items():
             print(f"  {visible(key)} = {visible(value)}")
-        if run.metrics:
-            print_table(Table(_METRIC_COLUMNS, tuple(map(_preview_row, run.metrics))))
+        results = [one for one in run.metrics if one.kind != ASIDE]
+        if results:
+            print_table(Table(_METRIC_COLUMNS, tuple(map(_preview_row, results))))
+    _say_asides(found)
 
 
 _METRIC_COLUMNS = (

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,8 @@ _NEVER_ENTERED = frozenset(("__pycache__", "node_modules", "site-packages"))
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the person said beside the paths. again: read known files anew; copy: make new runs of them."""
+    """What the person said beside the paths. again: read known files anew; copy: make new runs of them;
+    params_from: what its named groups find in a file's path are params, where params says nothing else."""
 
     experiment: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
@@ -37,6 +39,12 @@ class Request:
     again: bool = False
     copy: bool = False
     dry_run: bool = False
+    params_from: re.Pattern[str] | None = None
+
+    def params_of(self, path: Path) -> dict[str, str] | None:
+        """The params that the path says; None where the regex does not match it."""
+        found = self.params_from.search(readable(path.as_posix())) if self.params_from else None
+        return {key: value for key, value in found.groupdict().items() if value} if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,8 @@ class Outcome:
     done: list[Done] = field(default_factory=list)
     refused: list[ExpdbError] = field(default_factory=list)
     passed_over: list[tuple[str, str]] = field(default_factory=list)
+    # With params_from, of each file that a reader knows: what its path says, None where it says nothing.
+    path_params: dict[str, dict[str, str] | None] = field(default_factory=dict)
 
 
 def collect(paths: Sequence[str], avoid: Path | None = None) -> tuple[list[Item], list[ExpdbError]]:
@@ -364,7 +374,10 @@ class Ingest:
             self._put(_Prepared(item, reading, parser, head, events, looks_like))
 
     def _head(self, item: Item, reading: Reading, format_name: str, version: int) -> SourceHead:
-        request = self.request
+        request, params = self.request, self.request.params
+        if request.params_from and not item.is_stdin:
+            found = self.out.path_params[item.shown] = request.params_of(item.path)
+            params = {**(found or {}), **params}
         return SourceHead(
             place=STDIN if item.is_stdin or not self.database else stored(item.path, self.database.path),
             digest=reading.digest,
@@ -374,7 +387,7 @@ class Ingest:
             run_name=item.run_name,
             experiment=request.experiment,
             default_experiment=item.folder,
-            params=request.params,
+            params=params,
             tags=request.tags,
             content=reading.raw,
         )

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from expdb import metrics, parsers, plugins
@@ -15,6 +16,8 @@ from expdb.store.likeness import close, selected
 
 # Values that are enough to draw a curve.
 _SHAPE = 4096
+_EXAMPLES = 5
+_SHOWN = 200
 
 
 @dataclass(slots=True)
@@ -33,6 +36,8 @@ class PreviewMetric:
     values: list[float] = field(default_factory=list)
     summary: Summary = field(default_factory=Summary)
     stride: int = 1
+    # The source says the unit; else the range of the values does.
+    unit_is_printed: bool = False
 
 
 @dataclass(slots=True)
@@ -53,8 +58,9 @@ class PreviewRun:
 class Preview:
     """What was understood of a file, or of a folder that is one run. format None: no reader knows it.
 
-    kinds: the kinds of line (or record) that the reader found. sources: the files of a folder, in the order of
-    their numbers.
+    examples: lines that were not understood, or the first lines of a file that no reader knows. kinds: the kinds of
+    line (or record) that the reader found. sureness: how sure each reader was that was asked, by name. sources: the
+    files of a folder, in the order of their numbers.
     """
 
     file: str
@@ -66,20 +72,32 @@ class Preview:
     runs: list[PreviewRun] = field(default_factory=list)
     kinds: list[LineKind] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
+    sureness: dict[str, float] = field(default_factory=dict)
 
 
 def preview(
-    reading: Reading, as_format: str | None = None, options: parsers.Options | None = None, *, whole: bool = True
+    reading: Reading,
+    as_format: str | None = None,
+    options: parsers.Options | None = None,
+    *,
+    whole: bool = True,
+    own: parsers.Parser | None = None,
+    ask_all: bool = False,
 ) -> Preview:
     """Read the whole source; keep all points, or only each curve's shape, so that memory stays flat.
 
+    own: a reader to try instead of the known ones. ask_all: fill in how sure every reader is.
     Raises UsageError for an unknown format, InputError where it cannot be read.
     """
     known = plugins.all_parsers()
-    parser = parsers.named(as_format, known) if as_format else parsers.reader_of(reading, known)
+    parser = own or (parsers.named(as_format, known) if as_format else parsers.reader_of(reading, known))
     lines = reading.digest.line_count + (reading.digest.tail_sha256 is not None)
     out = Preview(reading.path, parser.NAME if parser else None, lines, reading.encoding)
+    if ask_all:
+        out.sureness = {name: one.recognise(reading.sample) for name, one in known.items()}
     if parser is None:
+        shown = enumerate(reading.sample.text.split("\n"), 1)
+        out.examples = tuple(islice(((line, text[:_SHOWN]) for line, text in shown if text.strip()), _EXAMPLES))
         return out
     _fill(out, reading.name, parsers.read(parser, reading, options or parsers.Options()), whole)
     out.unparsed += len(reading.overlong)
@@ -163,6 +181,7 @@ def _fill(out: Preview, name: str, events: Iterable[Event], whole: bool) -> None
     out.runs = list(runs.values())
     for run in out.runs:
         for one in run.metrics:
+            one.unit_is_printed = one.unit is not None
             one.unit = one.unit or metrics.unit_of(one.name, one.summary.min_value, one.summary.max_value)
 
 

@@ -4,10 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import Expdb, expdb_in
 
 LINE = "epoch {0},\tloss {1:.4f},\ttrain accuracy {2:.3f},\ttest accuracy {3:.3f},\tuse time 19.630\n"
 PAGE = """\
@@ -23,22 +23,11 @@ title: Fusion
 | `bn(x)*2`<br>`y=1` | 87.62 |
 """
 
-Expdb = Callable[..., subprocess.CompletedProcess[str]]
-
 
 @pytest.fixture
 def expdb(tmp_path: Path) -> Expdb:
     """Run the command in a folder of its own."""
-
-    def run(*words: str, stdin: str = "", env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("EXPDB_")}
-        environment |= {"PYTHONUTF8": "1", "COLUMNS": "80", **(env or {})}
-        command = [sys.executable, "-m", "expdb", *words]
-        return subprocess.run(
-            command, capture_output=True, encoding="utf-8", cwd=tmp_path, env=environment, input=stdin, timeout=60
-        )
-
-    return run
+    return expdb_in(tmp_path)
 
 
 def log(path: Path, epochs: int = 5, top: float = 0.8) -> Path:

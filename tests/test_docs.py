@@ -15,7 +15,9 @@ def test_a_generated_page_is_current(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generate.pages()[name], "run: make docs"
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.zh.md", "docs/architecture.md", "CHANGELOG.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "README.zh.md", "docs/architecture.md", "docs/own-formats.md", "CHANGELOG.md"]
+)
 def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
