@@ -103,7 +103,9 @@ def next_steps(found: Preview) -> list[Next]:
     if others:
         out.append(Next("if it is of another format", f"{parse} --as {others[0]}"))
     if (found.unparsed or not found.runs) and not columns:
-        regex = next(filter(None, (suggested(text) for _, text in found.examples)), _ANY_PATTERN)
+        # The line that names most is likeliest to be one of a training.
+        regexes = [suggested(text) or "" for _, text in found.examples]
+        regex = max(regexes, key=lambda one: one.count("(?P<"), default="") or _ANY_PATTERN
         why = "lines with results that were not understood: name what is in them"
         out.append(Next(why, f"{parse} --pattern {shlex.quote(regex)}"))
     if not found.runs:

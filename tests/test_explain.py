@@ -30,7 +30,7 @@ LOG = (
 def expdb(tmp_path: Path) -> Expdb:
     """The command, beside a log of two runs."""
     (tmp_path / "a.log").write_text(LOG)
-    (tmp_path / "odd.out").write_text("hello\n~ i#1 L~0.50\n~ i#2 L~0.25\n")
+    (tmp_path / "odd.out").write_text("hello, lr=3\n~ i#1 L~0.50\n~ i#2 L~0.25\n")
     return expdb_in(tmp_path)
 
 
@@ -82,7 +82,7 @@ def test_json_says_the_same(expdb: Expdb) -> None:
 def test_a_file_that_nobody_knows_is_shown_with_a_pattern_to_try(expdb: Expdb) -> None:
     out = expdb("parse", "odd.out", "--explain").stdout
     assert "format   not a log: no reader knows it\n" in out
-    assert "it begins:\n  line 1: hello\n" in out
+    assert "it begins:\n  line 1: hello, lr=3\n" in out
     command = next(line for line in out.splitlines() if "--pattern" in line).strip()
     regex = re.search(r"--pattern '(.*)'", command)
     assert regex
