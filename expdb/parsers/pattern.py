@@ -17,11 +17,11 @@ from operator import lt
 from expdb import metrics
 from expdb.errors import UsageError
 from expdb.parsers import CERTAIN, Options
-from expdb.parsers.lines import EXAMPLES, decimals_of
+from expdb.parsers.logs.lines import EXAMPLES, decimals_of
+from expdb.parsers.logs.terminal import settle
 from expdb.parsers.matcher import Found, Matcher, Texts, pieces
 from expdb.parsers.reading import Reading, Sample
 from expdb.parsers.runs import Boundaries
-from expdb.parsers.terminal import settle
 from expdb.records import Curve, Event, LineKind, Metric, Points, RunStart, Unit, Unparsed
 from expdb.settings import OwnPattern
 
