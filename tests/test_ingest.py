@@ -148,7 +148,7 @@ words = st.sampled_from(
         "map 1.0",
         "val accuracy 1",
         "val accuracy 90.25",
-        "步数 7",
+        "分数 7",
     ]
 )  # Labels of one meaning are left out: which of them gets the plain key is a matter of their order.
 noise = st.sampled_from(["saving model\n", "训练开始\n", "Traceback (most recent call last):\r\n", "=" * 30 + "\n"])

@@ -276,7 +276,6 @@ optimizer:
   momentum: 0.9
 milestones: [30, 60, 80]
 """
-CSV = "epoch,loss,accuracy\n1,0.5,0.9\n2,0.4,0.92\n\n3,0.3,0.93\n"
 JSON = '{\n  "epoch": 1,\n  "loss": 0.5,\n\n  "accuracy": [0.1, 0.2],\n  "epochs": 90, "lr": 0.1\n}\n'
 ACCESS = '10.0.0.1 - - [18/Jul/2024 02:56:55] "GET / HTTP/1.1" 200 12\n' * 20
 DIFF = "--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n-epoch 1, loss 0.5\n+epoch 1, loss 0.6\n"
@@ -285,7 +284,7 @@ REST = "====== ======\nmodel  loss\n====== ======\na      0.5\n====== ======\n\n
 
 
 @pytest.mark.parametrize(
-    "text", [PROSE, CODE, YAML, CSV, JSON, ACCESS, DIFF, TEX, REST, "x", "\n\n", "#", "|", "```", "---", "-|-\n-|-"]
+    "text", [PROSE, CODE, YAML, JSON, ACCESS, DIFF, TEX, REST, "x", "\n\n", "#", "|", "```", "---", "-|-\n-|-"]
 )
 def test_other_texts_give_no_run(text: str) -> None:
     assert read(text).runs == []

@@ -52,6 +52,9 @@ _DOUBT = re.compile(r"\s*(?:±|\+/-|\+-|\\pm|\(±)")
 _SETTING = re.compile(r"([A-Za-z][\w.\-]*)\s*[:=]\s*([^\s,;]+)")
 
 
+_MARKDOWN = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*\|[-:| \t]*$", re.MULTILINE)
+
+
 def recognise(sample: Sample) -> float:
     """Certain of a file that is one table with results, sure of one with a few odd lines in it."""
     sheet = sheet_of(sample.text)
@@ -73,6 +76,9 @@ def recognise(sample: Sample) -> float:
     if few is None and (len(columns) <= _ENOUGH_COLUMNS or plan_of(sheet.names, columns, sample.name) is None):
         return 0.0
     share = len(fitting) / (len(cells) + len(unread))
+    if _MARKDOWN.search(head):
+        # A page knows better what to call its rows.
+        share = min(share, 0.9)
     return CERTAIN if whole and share > 0.95 else _SURE * share if share > 0.5 else 0.0
 
 

@@ -150,6 +150,8 @@ class LineReader:
         self._strong = False
         self._names: dict[tuple[Template, int], Metric] = {}
         self._levels: dict[str, dict[str, set[str]]] = {}
+        # The first name on the lines that print a label first.
+        self._openers: dict[tuple[str, str, str], str] = {}
         self._clock = _Clock()
         self._first: _Place | None = None
         self._begun = False
@@ -411,13 +413,15 @@ class LineReader:
                 self._borrowed_steps(rows, at_lines, known)
         if known:
             self._clock.epoch, self._clock.iteration = known[-1][2], known[-1][1]
-        elif len(training) == 1:
-            rows = training[0]
-            if "iteration" in rows.template.positions:
-                self._clock.iteration = rows.steps[-1]
-                self._clock.epoch = int(rows.epochs[-1]) if rows.epochs and rows.epochs[-1] is not None else None
-            else:
+        for rows in sorted(training, key=lambda rows: rows.lines[-1]) if not known else ():
+            if rows.step_unit == "row":
+                continue
+            if "iteration" not in rows.template.positions:
                 self._clock.epoch = rows.steps[-1]
+                continue
+            self._clock.iteration = rows.steps[-1]
+            if rows.epochs and rows.epochs[-1] is not None:
+                self._clock.epoch = int(rows.epochs[-1])
 
     def _own_steps(self, rows: _Rows, training: list[_Rows]) -> None:
         epochs = _integers(rows.column("epoch"))
@@ -678,7 +682,6 @@ class LineReader:
         for rows in fresh:
             for one in rows.template.values:
                 self._levels.setdefault(_base_name(one), {}).setdefault(_level(rows.template), set()).add(one.label)
-        overlaid = self._overlaid(fresh)
         promote = not any(
             not one.aside for template, kind in self._kinds.items() if kind.accepted for one in template.values
         )
@@ -700,35 +703,21 @@ class LineReader:
                         name, label = _joined_name(lead, name), f"{lead} {label}"
                     else:
                         name += "_step" if mine == "iteration" else "_epoch"
-                if (rows.template, i) in overlaid:
-                    name, label = f"{name}_{overlaid[rows.template, i]}", f"{label} ({overlaid[rows.template, i]})"
+                if other := self._overlaid(rows.template, one):
+                    name, label = f"{name}_{other}", f"{label} ({other})"
                 label = f"{label} (avg)" if one.role == "average" else label
                 aside = (one.aside or _is_batch_time(one, rows)) and not promote
                 kind = ASIDE if aside else "curve"
                 self._names[rows.template, i] = Metric(label, name, kind, one.unit, rows.step_unit)
 
-    def _overlaid(self, groups: list[_Rows]) -> dict[tuple[Template, int], str]:
-        """Fields of lines that print a label for steps for which other lines print it, too: they are curves of their
-        own, told apart by the first name on their lines."""
-        sayers: dict[tuple[str, str], list[tuple[_Rows, int]]] = {}
-        for rows in groups:
-            for i, one in enumerate(rows.template.fields):
-                if rows.template.positions and one.role == "value":
-                    sayers.setdefault((_base_name(one), one.label), []).append((rows, i))
-        out = {}
-        for those in sayers.values():
-            first, *others = sorted(those, key=lambda one: -len(one[0].lines))
-            steps = set(first[0].steps) if others else set()
-            for rows, i in others:
-                shared = sum(step in steps for step in rows.steps)
-                names = [one.label for one in rows.template.values if one.role == "value"]
-                if (
-                    shared * 2 > len(rows.steps)
-                    and len(rows.steps) > 1
-                    and names[0] != first[0].template.values[0].label
-                ):
-                    out[rows.template, i] = names[0]
-        return out
+    def _overlaid(self, template: Template, one: Field) -> str | None:
+        """What tells a field from the same label on lines of another kind, which begin with another name; the first
+        kind to print it has the label alone."""
+        names = [value.label for value in template.values if value.role == "value"]
+        if not template.positions or not names:
+            return None
+        first = self._openers.setdefault((_base_name(one), one.label, _level(template)), names[0])
+        return None if first == names[0] else names[0] if names[0] != one.label else "2"
 
     def _curves(self, groups: list[_Rows]) -> Iterator[Curve]:
         """Curves of one run's rows; a metric that several kinds print is put in the order of lines."""
