@@ -45,7 +45,7 @@ _FIELDS: dict[str, Callable[[RunRecord], str | int | None]] = {
     "uid": lambda run: run.uid,
     "status": lambda run: run.status,
     "origin": lambda run: run.origin,
-    "seed": lambda run: run.seed,
+    "seed": lambda run: run.params.get("seed") if run.seed is None else run.seed,
     "note": lambda run: run.note,
     "epochs": lambda run: epochs(run),
 }

@@ -102,7 +102,7 @@ def next_steps(found: Preview) -> list[Next]:
     others = [name for name, sure in found.sureness.items() if sure > 0 and name != found.format]
     if others:
         out.append(Next("if it is of another format", f"{parse} --as {others[0]}"))
-    if (found.unparsed or not found.runs) and not columns:
+    if (found.unparsed * 2 > found.lines or not found.runs) and not columns:
         # The line that names most is likeliest to be one of a training.
         regexes = [suggested(text) or "" for _, text in found.examples]
         regex = max(regexes, key=lambda one: one.count("(?P<"), default="") or _ANY_PATTERN

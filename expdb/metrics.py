@@ -137,7 +137,7 @@ _CJK_SPLIT = re.compile(f"({'|'.join(sorted((a for a in SPLIT_OF if not a.isasci
 _CAMEL = re.compile(r"(?<=[a-z0-9]{2})(?=[A-Z][a-z])")
 _WORD = re.compile(r"[^\W_]+(?:@[\d.]+)?")
 # Of one quantity a log may print the batch's value, the running average and the epoch's.
-_MOMENT = re.compile(r"_(?:avg|step|epoch|\d+)$")
+_MOMENT = re.compile(r"(?:_(?:avg|step|epoch|batch|\d+))+$")
 # LightGBM and Sagemaker number their data: valid_0's auc.
 _NUMBERED = re.compile(r"(?<=[a-z])_?\d*'s\b")
 # Words that say nothing of the quantity: "accuracy of the network on the 10000 test images".

@@ -263,6 +263,13 @@ def test_a_hostile_name_is_shown_not_obeyed(expdb: Expdb, tmp_path: Path) -> Non
     assert json.loads(expdb("compare", "--format", "json").stdout)["rows"][0]["run"] == name
 
 
+def test_a_seed_given_as_a_param_is_the_run_s_seed(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("epoch 1, loss 0.5\n")
+    expdb = expdb_in(tmp_path)
+    expdb("ingest", "a.log", "-s", "seed=3")
+    assert "3" in expdb("compare", "--columns", "seed", "--format", "csv").stdout.split()
+
+
 def test_parse_needs_no_database_and_its_json_is_complete(expdb: Expdb, tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text("hello there\nepoch 1, loss nan\nepoch 2, loss 0.25\n", encoding="utf-8")
     found = json.loads(expdb("parse", "a.log", "--json").stdout)

@@ -723,8 +723,8 @@ def _position(label: str) -> tuple[StepRole | None, str | None]:
     meaning = metrics.meaning_of(label)
     if role:
         return role, meaning.split
-    words = _WORDS.findall(label)
-    lowered = [w.lower() for w in words]
+    # "test_iter: 100" is a setting.
+    lowered = [w.strip("#.-*").lower() for w in label.split()]
     for size in (2, 1):
         tail = " ".join(lowered[-size:])
         role = metrics.step_role(tail)
