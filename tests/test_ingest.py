@@ -186,6 +186,17 @@ def test_however_a_log_grew_it_ends_as_if_read_at_once(
         shutil.rmtree(folder)
 
 
+def test_a_curve_that_is_seen_late_has_its_first_points(tmp_path: Path, database: Database) -> None:
+    path = tmp_path / "a.log"
+    lines = [f"epoch {e}, loss 0.{9 - e}\nflow: 1.{e}\n" for e in range(5)]
+    path.write_text("".join(lines[:2]))
+    take(database, path)
+    path.write_text("".join(lines))
+    take(database, path)
+    assert {metric.label: metric.count for metric in only_run(database).metrics} == {"loss": 5, "flow": 5}
+    assert_sound(database)
+
+
 def test_a_shared_file_grows_at_one_place_only(database: Database, write_log: WriteLog) -> None:
     a, b = write_log("logs/a.log"), write_log("logs/b.log")
     take(database, a, b)

@@ -741,7 +741,9 @@ class _Intake:
                     said = (curve.metric.step_unit, one.id)
                     self.at.execute("UPDATE metric SET step_unit = ? WHERE id = ?", said)
                 one.metric = curve.metric
-            start = bisect_right(curve.lines, run.taken, key=_line) if run.taken else 0
+            # A curve may be seen to be one only when there is more of it: then all of it is new.
+            known = run.taken and (one.stored or run.shared)
+            start = bisect_right(curve.lines, run.taken, key=_line) if known else 0
             if start == len(curve.values):
                 continue
             if one.seq < 0:
