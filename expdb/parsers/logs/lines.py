@@ -152,6 +152,7 @@ class LineReader:
         self._levels: dict[str, dict[str, set[str]]] = {}
         # The first name on the lines that print a label first.
         self._openers: dict[tuple[str, str, str], str] = {}
+        self._unfinished: int | None = None
         self._clock = _Clock()
         self._first: _Place | None = None
         self._begun = False
@@ -183,6 +184,8 @@ class LineReader:
         """Read whole lines, the first of which has the given number."""
         body, origins = settle(text)
         body = body[:-1] if body.endswith("\n") else body
+        # Half a number may be what a program has not finished to print: no run begins with it.
+        self._unfinished = None if text.endswith("\n") else line + text.count("\n")
         groups, rest = self._read(body)
         # A state of a rewritten line has that line's number.
         at = range(line, line + body.count("\n") + 1) if origins is None else [line + origin for origin in origins]
@@ -588,6 +591,8 @@ class LineReader:
             for line, place, template in sorted(every, key=lambda row: row[0]):
                 kind = self._kinds[template]
                 before = kind.last
+                if line == self._unfinished and line != first:
+                    continue
                 if before is not None and place < before and (place <= (self._first or place)):
                     if place[0] == before[0] and within:
                         kind.last = place
