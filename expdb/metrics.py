@@ -45,7 +45,20 @@ QUANTITIES = (
         "accuracy",
         "max",
         (
-            *("accuracy", "acc", "acc1", "acc@1", "acc 1", "top1", "top 1", "top@1", "prec@1", "prec1"),
+            *(
+                "accuracy",
+                "acc",
+                "acc1",
+                "acc@1",
+                "accuracy@1",
+                "accuracy top 1",
+                "acc 1",
+                "top1",
+                "top 1",
+                "top@1",
+                "prec@1",
+                "prec1",
+            ),
             *("top1 acc", "top 1 acc", "top1 accuracy", "top 1 accuracy", "accuracy top1", "acc top1"),
             *("main accuracy", "epoch acc", "overall acc"),
             *("overall accuracy", "categorical accuracy", "sparse categorical accuracy", "binary accuracy"),
@@ -57,7 +70,20 @@ QUANTITIES = (
         "accuracy_top5",
         "max",
         (
-            *("acc5", "acc@5", "acc 5", "top5", "top 5", "top@5", "prec@5", "prec5", "top5 acc", "top 5 acc"),
+            *(
+                "acc5",
+                "acc@5",
+                "accuracy@5",
+                "accuracy top 5",
+                "acc 5",
+                "top5",
+                "top 5",
+                "top@5",
+                "prec@5",
+                "prec5",
+                "top5 acc",
+                "top 5 acc",
+            ),
             *("top5 accuracy", "top 5 accuracy", "accuracy top5", "acc top5"),
         ),
         ratio=True,
@@ -66,7 +92,7 @@ QUANTITIES = (
         "error",
         "min",
         (
-            *("error", "err", "error rate", "err1", "top1 err", "top 1 err", "top1 error", "top 1 error"),
+            *("error", "err", "error rate", "err1", "top1 err", "top 1 err", "error@1", "top1 error", "top 1 error"),
             *("错误率", "误差率"),
         ),
         ratio=True,
@@ -284,6 +310,7 @@ _ASIDE_WORDS = frozenset(
         *("剩余时间", "预计剩余时间", "显存", "内存", "速度"),
     )
 )
+_BEST_ZH = re.compile("最[佳好高优]")
 _BEST_WORDS = frozenset(("best", "highest", "so far", "最佳", "最好", "最高", "历史最佳"))
 
 
@@ -312,7 +339,7 @@ def is_aside(label: str) -> bool:
 def is_best(label: str) -> bool:
     """Whether a label names the best so far: "best acc", "max accuracy" (but "max grad norm" is a setting)."""
     words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", label.replace("_", " ")))]
-    if "so far" in " ".join(words) or any(word in _BEST_WORDS for word in words):
+    if "so far" in " ".join(words) or any(word in _BEST_WORDS for word in words) or _BEST_ZH.search(label):
         return True
     return len(words) > 1 and words[0] in ("max", "maximum") and meaning_of(" ".join(words[1:])).quantity is not None
 

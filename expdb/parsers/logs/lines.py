@@ -71,7 +71,8 @@ _Place = tuple[int, int]
 class _Rows:
     """Lines of one kind: texts has one sequence per field.
 
-    steps, epochs: where the training was; counted: so many of the first have no step, theirs count them.
+    steps, epochs: where the training was; counted: so many of the first have no step, theirs count them;
+    later_unit: what the steps of the others count.
     """
 
     template: Template
@@ -81,6 +82,7 @@ class _Rows:
     epochs: Sequence[float | None] | None = None
     step_unit: str = "epoch"
     counted: int = 0
+    later_unit: str = "epoch"
 
     def between(self, first: int, last: int) -> "_Rows":
         """Those with first <= line < last."""
@@ -90,7 +92,9 @@ class _Rows:
     def _cut(self, cut: slice, counted: int) -> "_Rows":
         texts = [t[cut] for t in self.texts]
         epochs = self.epochs[cut] if self.epochs is not None else None
-        return _Rows(self.template, self.lines[cut], texts, self.steps[cut], epochs, self.step_unit, counted)
+        # What only the first rows counted is not what the others have.
+        unit = self.later_unit if self.counted and not counted else self.step_unit
+        return _Rows(self.template, self.lines[cut], texts, self.steps[cut], epochs, unit, counted, self.later_unit)
 
     def where(self, mask: Sequence[bool], template: Template | None = None) -> "_Rows":
         """Those that the mask chooses, as another template's."""
@@ -102,7 +106,15 @@ class _Rows:
             list(compress(self.epochs, mask)) if self.epochs is not None else None,
             self.step_unit,
             self.counted,
+            self.later_unit,
         )
+
+    def totals(self) -> Sequence[str] | None:
+        """How many iterations there are, as printed behind each."""
+        for one, following, texts in zip(self.template.fields, self.template.fields[1:], self.texts[1:], strict=False):
+            if one.role == "iteration" and following.role == "total":
+                return texts
+        return None
 
     def column(self, role: str) -> Sequence[str] | None:
         """The texts of the first field with the role."""
@@ -161,6 +173,7 @@ class LineReader:
         self._chains: list[_Place] = []
         # Of progress bars, in the order they were seen.
         self._totals: list[str] = []
+        self._second: str | None = None
         self._settings = ConfigReader()
         self._passed = 0
         self._unparsed = 0
@@ -194,7 +207,7 @@ class LineReader:
             rows.lines = _moved(rows.lines, line) if origins is None else [at[i] for i in rows.lines]
         rest = [(at[i], said) for i, said in rest]
         if groups:
-            groups = self._parted(groups)
+            groups = self._parted(groups, rest)
             self._give_steps(groups)
             groups = self._sectioned(groups, rest)
             self._name(groups)
@@ -351,14 +364,14 @@ class LineReader:
         self._settings.reset()
         return RunStart(self.index, line, params=params, tags=tags, reason=reason or None)
 
-    def _parted(self, groups: list[_Rows]) -> list[_Rows]:
+    def _parted(self, groups: list[_Rows], rest: list[tuple[int, str]]) -> list[_Rows]:
         """A progress bar that runs first over the training data, then over the test data, is two kinds of line."""
         bars = [rows for rows in groups if _is_bar(rows.template)]
         if not bars:
             return groups
         out = [rows for rows in groups if not _is_bar(rows.template)]
         for i, rows in enumerate(bars):
-            totals, counts = rows.column("total"), rows.column("iteration")
+            totals, counts = rows.totals(), rows.column("iteration")
             assert totals is not None and counts is not None, "a bar has both"
             full = list(map(str.__eq__, counts, totals))
             if rows.template.bar == "=" and any(full) and not all(full):
@@ -371,7 +384,7 @@ class LineReader:
                     *(
                         t
                         for _, t in sorted(
-                            chain.from_iterable(zip(r.lines, r.column("total") or (), strict=True) for r in bars)
+                            chain.from_iterable(zip(r.lines, r.totals() or (), strict=True) for r in bars)
                         )
                     ),
                 ]
@@ -379,15 +392,28 @@ class LineReader:
         )
         if len(self._totals) != 2:
             return out + bars
+        said = self._second_split(bars, rest)
         for rows in bars:
-            totals = rows.column("total") or ()
-            for total, split in zip(self._totals, (metrics.TRAIN, metrics.TEST), strict=True):
+            if rows.template.fields[0].label != "counter" and not said:
+                # "step 10/200" of another training.
+                out.append(rows)
+                continue
+            totals = rows.totals() or ()
+            for total, split in zip(self._totals, (metrics.TRAIN, said or metrics.TEST), strict=True):
                 mask = [one == total for one in totals]
                 if any(mask):
                     kind = _of_split(rows.template, split)
                     self._kinds.setdefault(kind, replace(self._kinds[rows.template]))
                     out.append(rows.where(mask, kind))
         return out
+
+    def _second_split(self, bars: list[_Rows], rest: list[tuple[int, str]]) -> str | None:
+        """What the line above the first bar of the second total speaks of, if that is not the training."""
+        if self._second is None:
+            marks = {number: split for number, said in rest if len(said) < 100 and (split := split_in(said))}
+            at = min((i for r in bars for i, t in zip(r.lines, r.totals() or (), strict=True) if t == self._totals[1]))
+            self._second = next((split for i in (at - 1, at - 2) if (split := marks.get(i))), "")
+        return self._second if self._second != metrics.TRAIN else None
 
     # Where the training is
 
@@ -483,7 +509,7 @@ class LineReader:
                 )
                 or None
             )
-        totals = _integers(rows.column("total")) if rows.template.counts_batches else None
+        totals = _integers(rows.totals()) if rows.template.counts_batches else None
         if totals and (clock.in_epoch or (clock.in_epoch is None and iterations[-1] <= totals[-1])):
             # A counter of samples or batches of the epoch.
             base = clock.base
@@ -517,7 +543,7 @@ class LineReader:
                 steps.append(epoch)
             elif iteration is not None:
                 steps.append(iteration)
-                rows.step_unit = "iteration"
+                rows.step_unit = rows.later_unit = "iteration"
             else:
                 steps.append(count + rows.counted)
                 rows.counted += 1
@@ -685,23 +711,23 @@ class LineReader:
             return
         fresh.sort(key=lambda rows: rows.lines[0])
         for rows in fresh:
-            for one in rows.template.values:
-                self._levels.setdefault(_base_name(one), {}).setdefault(_level(rows.template), set()).add(one.label)
+            mine = _level_of(rows)
+            for one in rows.template.values if mine != "batch" else ():
+                self._levels.setdefault(_base_name(one), {}).setdefault(mine, set()).add(one.label)
         promote = not any(
             not one.aside for template, kind in self._kinds.items() if kind.accepted for one in template.values
         )
         for rows in fresh:
             self._names[rows.template, -1] = _NOTHING
+            mine = _level_of(rows)
             for i, one in enumerate(rows.template.fields):
                 if one.role not in ("value", "average", "of"):
                     continue
                 name = _base_name(one)
                 label = f"{one.heading} {one.label}" if one.heading else one.label
-                levels = self._levels[name]
-                mine = _level(rows.template)
                 if mine == "batch":
                     name += "_batch"
-                elif next(iter(levels)) != mine:
+                elif next(iter(self._levels[name])) != mine:
                     # The first to print it has the name for good: a log that grows must not change it.
                     lead = rows.template.lead if mine == "none" else ""
                     if lead:
@@ -815,7 +841,6 @@ def _is_bar(template: Template) -> bool:
     return (
         template.split is None
         and template.positions == {"iteration"}
-        and template.fields[0].label == "counter"
         and template.counts_batches
         and bool(template.values)
         and not any(one.split for one in template.values)
@@ -877,6 +902,19 @@ def _base_name(one: Field) -> str:
 def _joined_name(words: str, name: str) -> str:
     split, slash, last = name.rpartition("/")
     return f"{split}{slash}{'_'.join(_WORD.findall(words)).lower()}_{last}"
+
+
+def _level_of(rows: _Rows) -> str:
+    """What a kind of line sums up, by its first: one that begins with the last batch is of all of them."""
+    level = _level(rows.template)
+    if level == "batch":
+        if any(one.role == "epoch" and one.split for one in rows.template.fields):
+            # mmcv's `Epoch(val) [1][79]`.
+            return "epoch"
+        totals, counts = rows.totals(), rows.column("iteration")
+        if totals and counts and totals[0] == counts[0]:
+            return "epoch"
+    return level
 
 
 def _level(template: Template) -> str:
