@@ -9,7 +9,7 @@ from expdb.parsers.reading import Reading, Sample
 from expdb.records import Event, Points
 
 NAME = "log"
-VERSION = 2
+VERSION = 3
 SUMMARY = "any log of lines with steps and values; the kinds of line are found in the file itself"
 
 _CODE = re.compile(r"^[ \t]*(?:import \w|from [\w.]+ import |def \w+\(|class \w+|return\b|print\(|@\w+$)", re.MULTILINE)

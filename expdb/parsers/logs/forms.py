@@ -27,10 +27,14 @@ def form_of(line: str) -> Template | None:
     return next((one for one in known_forms() if " images" in line and re.fullmatch(one.pattern, line)), None)
 
 
+def _role(name: str) -> Role:
+    return name if name in _STEPS else "average" if name.startswith("avg_") else "value"
+
+
 def _template(form: str) -> Template:
     names = re.findall(r"\(\?P<(\w+)>", form)
     fields = tuple(
-        Field(i, name if name in _STEPS else "value", name, aside=metrics.is_aside(name), why="its place")
+        Field(i, _role(name), name.removeprefix("avg_"), aside=metrics.is_aside(name), why="its place")
         for i, name in enumerate(names)
     )
     pattern = re.sub(r"\?P<\w+>", "", form).replace("#", NUMBER)

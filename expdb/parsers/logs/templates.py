@@ -20,8 +20,9 @@ Role = Literal["epoch", "iteration", "total", "value", "average", "of"]
 
 NUMBER = r"[-+]?(?:(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+|(?i:nan|inf(?:inity)?))"
 _DATE = (
-    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}/\d{1,2}/\d{2,4})"
-    r"(?:[T ,]{1,2}\d{1,2}:\d\d(?::\d\d)?(?:[.,:]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?(?!\w)"
+    r"(?:\d{1,2}/\d{1,2} (?=\d\d:\d\d:\d\d)\d\d:\d\d:\d\d(?!\w)"
+    r"|(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}/\d{1,2}/\d{2,4})"
+    r"(?:[T ,]{1,2}\d{1,2}:\d\d(?::\d\d)?(?:[.,:]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?(?!\w))"
 )
 _CLOCK = r"(?:\d+ days?, ?)?\d+:\d\d(?::\d\d)*(?:[.,]\d+)?(?![\w:])"
 # 8h 27min 16s 779ms, 44s50ms
@@ -181,6 +182,11 @@ _LEVELS = frozenset(
     ]
 )
 _IS_CODE_FILE = re.compile(r"\.(?:py|cpp|cc|c|cu|h|log|sh|txt|ipynb)$")
+# loguru's `package.module:function:254 - `
+_SOURCE, _BEHIND_SOURCE = re.compile(r"[\w.<>]+:[\w.<>]+:$"), re.compile(r" +- ")
+_LEVEL = re.compile(r"[ \t]*(?:[^\w\s]*[ \t]+)?\[?(?:INFO|DEBUG|WARNING|ERROR)\b[\]:]*[ \t]+")
+_DURATION = re.compile(r"(?:ms|s|sec|min|h)(?!\w)")
+_GLUED = re.compile(r"[A-Za-z]{1,3}[ \t]*")
 _WRAPPED = re.compile(r"\b(?:tensor|Tensor|array|(?:np\.|numpy\.|torch\.)?float\d*|Variable)$")
 _COUNTED = re.compile(r"^[ \t]*(?:个|次)?[ \t]*(?:(?P<epoch>轮|回合|周期|epochs?(?![a-z]))|(?P<iteration>步|迭代|批))")
 _CODE_FILE = re.compile(r"[\w./\\-]+\.(?:py|cpp|cc|c|cu|log|sh|txt|pth?|pkl|ckpt|json|yaml)\b")
@@ -416,6 +422,11 @@ class _Reader:
         if at and (unit := _UNIT_AFTER.match(before)) and before is texts[at]:
             before = before[unit.end() :]
         after = texts[at + 1].removesuffix("\1")
+        if at and before is texts[at] and _GLUED.fullmatch(before):
+            # "3.52G   1.2": a unit is no label.
+            before = ""
+        if at and texts[at - 1].rstrip().endswith("第") and (counted := _COUNTED.match(before)):
+            before = before[counted.end() :].removeprefix("的")
         label, heading, sep, note, opened = _label(before)
         if pending and not metrics.is_known(label) and metrics.is_known(f"{pending} {label}"):
             label = f"{pending} {label}"
@@ -427,6 +438,9 @@ class _Reader:
         if before.rstrip().endswith(("#", "No.")) and not _position(label)[0]:
             self._context(before)
             return following, ""
+        if _SOURCE.search(before) and _BEHIND_SOURCE.match(after):
+            # A logger's prefix ends with where the program was.
+            return following, ""
         if not sep and not opened and self._is_index(at, label):
             return following, label
         if after.startswith(f"%|{_BLOCKS}"):
@@ -437,13 +451,14 @@ class _Reader:
             if said:
                 self.split = said
             if not self._in_remark(before):
-                self._step(at, role, label, total)
+                self._step(at, role, label, total, split_in(note))
             return following, ""
         if total:
             self._context(label)
             if label and metrics.is_known(label):
                 split = self._split_of(label)
-                self.fields.append(Field(at, "of", label, split, "fraction", heading, self._aside(label)))
+                self.heading = _heading(heading) or self.heading
+                self.fields.append(Field(at, "of", label, split, "fraction", self.heading, self._aside(label)))
                 self.fields.append(Field(at + 1, "total", label))
             elif not self._in_remark(before):
                 self._step(at, "iteration", "counter", total)
@@ -461,6 +476,9 @@ class _Reader:
     def _position(self, at: int, label: str, sep: str, before: str, after: str) -> tuple[StepRole | None, str | None]:
         """What the number counts, and the split its label names on the way."""
         role, said = _position(label)
+        if role and _DURATION.match(after):
+            # "Step: 20ms" tells how long one takes.
+            return None, None
         if role and sep and label.lower().endswith(("epochs", "iterations")) and not _OF.match(after):
             # "epochs: 90" says how many there will be.
             return None, None
@@ -473,7 +491,7 @@ class _Reader:
             return ("epoch" if counted["epoch"] else "iteration"), None
         return None, None
 
-    def _step(self, at: int, role: StepRole, label: str, total: bool) -> None:
+    def _step(self, at: int, role: StepRole, label: str, total: bool, split: str | None = None) -> None:
         have = [f.role for f in self.fields]
         if role in have:
             first = self.fields[have.index(role)]
@@ -484,7 +502,7 @@ class _Reader:
                 self.fields[:] = [f for f in self.fields if f.role != role]
             else:
                 return
-        self.fields.append(Field(at, role, label))
+        self.fields.append(Field(at, role, label, split))
         if total:
             self.fields.append(Field(at + 1, "total", label))
 
@@ -504,22 +522,24 @@ class _Reader:
             return
         if (
             at == 0
-            and not opened
             and len(words) == 1
             and words[0] in metrics.SPLIT_OF
-            and re.match(r"[ \t]*[,\[:]", after)
+            and (re.match(r"[ \t]*[,\[:]", after) if not opened else opened == "[" and after.startswith("]["))
             and self.count > 1
         ):
-            # "Train: 0 [   0/374 ...", "Train 3, loss: ..."
+            # "Train: 0 [   0/374 ...", "Train 3, loss: ...", "Test: [3][1/79]"
             self.fields.append(Field(at, "epoch", label))
             self.split = metrics.SPLIT_OF[words[0]]
             return
         unit_after = _UNIT_AFTER.match(self.texts[at + 1])
         unit: Unit | None = metrics.UNIT_WORDS[unit_after[1] or unit_after[2]] if unit_after else _unit_note(note)
+        per_step = unit is not None and metrics.step_role(label) is not None
         other = unit is None and _OTHER_UNIT_AFTER.match(after) is not None and not known
         split = self._split_of(label)
         self.heading = _heading(heading) or self.heading
-        self.fields.append(Field(at, "value", label, split, unit, self.heading, self._aside(label) or other))
+        self.fields.append(
+            Field(at, "value", label, split, unit, self.heading, self._aside(label) or other or per_step)
+        )
 
     def _split_of(self, label: str) -> str | None:
         meaning = metrics.meaning_of(label)
@@ -584,7 +604,21 @@ class _Reader:
         words = [w.lower() for w in _WORDS.findall(_CODE_FILE.sub("", line))]
         said = {w for f in self.fields for w in map(str.lower, _WORDS.findall(f.label))}
         rest = [w for w in words if w not in said and w not in _LEAD and w not in metrics.SPLIT_OF]
-        prefix = {"info", "root", "debug", "main", "log", "print", "batch", "micro", "total", "batches", "evaluating"}
+        prefix = {
+            "info",
+            "root",
+            "debug",
+            "main",
+            "log",
+            "print",
+            "batch",
+            "micro",
+            "total",
+            "batches",
+            "evaluating",
+            "net",
+            "i",
+        }
         rest = [w for w in rest if w not in prefix]
         named = any(f.role in ("epoch", "iteration") and f.label != "counter" for f in self.fields)
         return named and len(rest) <= 1 and not self.best and self.fields[0].index <= 5
@@ -602,6 +636,9 @@ class _Reader:
                 said = said + " ".join(own[:-1])
             piece = _BOUND.split(said)[-1].rpartition("]")[2].rpartition(")")[2].strip(" \t:=*#.-")
             words = [w for w in _WORDS.findall(piece.lower()) if w not in _LEVELS or w in ("net", "output")]
+            if piece and value.label.endswith(piece):
+                # The label went on behind a number: "on the 10000 test images: 81.2".
+                return ""
             if any(w not in _LEAD and w not in metrics.SPLIT_OF for w in words) and not _CODE_FILE.search(piece):
                 return piece
         return ""
@@ -689,6 +726,8 @@ def _label(before: str) -> tuple[str, str, str, str, str]:
         cut = found.end()
     label = text[cut:]
     heading = text[:cut]
+    if found := _LEVEL.match(label):
+        heading, label = heading + found[0], label[found.end() :]
     # What follows a bracket or a colon that is not at the end.
     place = max(map(label.rfind, "])([:：=（）"))
     if place >= 0:
