@@ -38,7 +38,7 @@ from expdb.parsers.tabular.sheet import (
 from expdb.records import REPORTED, Curve, Event, LineKind, Metric, Points, RunStart, Unparsed
 
 NAME = "delimited"
-VERSION = 1
+VERSION = 2
 SUMMARY = "a table of text with a header: CSV, TSV, `;`, `|` or aligned blanks; a row per step or a row per run"
 
 # How sure a table makes whose rows are not all alike.

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
+from expdb import metrics
 from expdb.parsers.reading import Block
 
 # Rows that are looked at before anything is decided.
@@ -23,6 +24,8 @@ _LONGEST_FIELD = 50
 _LONGEST_NAME = 500
 _BLANKS = " "
 _MARKS = ("\t", ";", "|", ",", _BLANKS)
+# So many lines may stand above a header of aligned columns.
+_PROLOGUE = 20
 _RETURNS = re.compile(r"\r+\n")
 _RULE = re.compile(r"\s*[|+]?(?=[^-=]*[-=]{2})[-=+|:\s]+")
 # What opens JSON, a fence, a tag or a heading opens no table.
@@ -102,6 +105,10 @@ def sheet_of(text: str, first_line: int = 1) -> Sheet | None:
         place += 1
     if place >= len(lines):
         return None
+    found_below = _aligned_below(lines, place)
+    if found_below is not None:
+        notes = [line.strip() for line in lines[:found_below] if line.strip()]
+        place = found_below
     header = lines[place]
     body = [line for line in lines[place + 1 : place + 1 + HEAD_ROWS] if line.strip() and not is_rule(line)]
     # A header in bars with a rule below it is a table of a page.
@@ -117,6 +124,23 @@ def sheet_of(text: str, first_line: int = 1) -> Sheet | None:
     if name and len(name) == 1 and all(is_number(line) or is_missing(line) for line in body):
         rows = [[line.strip()] for line in body]
         return Sheet(Dialect("\t", "\t", _has_comma_decimals(rows)), name, numbers[place], header, tuple(notes))
+    return None
+
+
+def _aligned_below(lines: list[str], place: int) -> int | None:
+    """Where the header of aligned columns stands that a script prints below a few words of its own, as Chainer's
+    PrintReport does; None where the text opens with its table."""
+    for at in range(place + 1, min(place + _PROLOGUE, len(lines) - 1)):
+        names, cells = _WIDE_GAP.split(lines[at].strip()), lines[at + 1].split()
+        if (
+            len(names) > 2
+            and len(names) == len(cells)
+            and all(map(is_number, cells))
+            and metrics.step_role(names[0]) is not None
+            and not any(map(is_number, names))
+        ):
+            above = [line for line in lines[place:at] if line.strip()]
+            return at if not any(len(_WIDE_GAP.split(line.strip())) > 2 for line in above) else None
     return None
 
 
