@@ -3,6 +3,7 @@
 import pytest
 from families import (
     caffe,
+    chainer,
     chinese_epochs,
     chinese_rounds,
     cifar_bars,
@@ -330,6 +331,13 @@ def test_a_log_with_two_trainings_gives_two_runs() -> None:
     found = read(d2l())
     assert [run.only("test/accuracy").steps for run in found.runs] == [list(range(1, 9))] * 2
     assert [run.only("time").metric.unit for run in found.runs] == ["s", "s"]
+
+
+def test_a_table_below_the_words_of_its_script_is_read() -> None:
+    found = read(chainer())
+    (run,) = found.runs
+    assert run.only("val/loss").points[-1] == (5, "0.4", 11)
+    assert (run.only("train/accuracy").values[0], len(run.only("train/loss").values)) == (0.57, 5)
 
 
 def test_columns_that_only_a_header_names_give_nothing() -> None:
