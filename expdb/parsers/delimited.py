@@ -17,7 +17,7 @@ from itertools import compress
 
 from expdb import metrics
 from expdb.parsers import CERTAIN, Options
-from expdb.parsers.logs.lines import EXAMPLES, decimals_of
+from expdb.parsers.logs.lines import EXAMPLES, decimals_of, is_log_line
 from expdb.parsers.reading import Block, Reading, Sample
 from expdb.parsers.runs import Boundaries
 from expdb.parsers.tabular.columns import Column, Plan, plan_of
@@ -57,6 +57,9 @@ _MARKDOWN = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*\|[-:| \t]*$", re.MULTILINE
 
 def recognise(sample: Sample) -> float:
     """Certain of a file that is one table with results, sure of one with a few odd lines in it."""
+    if is_log_line(sample.text[:4096].partition("\n")[0]):
+        # To take a log for a table costs more than to read it.
+        return 0.0
     sheet = sheet_of(sample.text)
     if sheet is None:
         return 0.0

@@ -12,7 +12,7 @@ _DIGITS = re.compile(r"\d+")
 _WORD = r"[^\W\d][\w.\-]*+"
 _VALUE = r"(?:\[[^\[\]]*+\]|\([^()]*+\)|'[^']*+'|\"[^\"]*+\"|[^\s,;|'\"\[\](){}:=][^\s,;|'\"\[\](){}=]*+)"
 _DOTS = re.compile(rf"({_WORD}) \.{{3,}} ?(.*)")
-_CELLS = re.compile(r"\| *([^|]*[^|\s]) *\| *([^|]*?) *\|$")
+_CELLS = re.compile(r"\|([^|]*+)\|([^|]*+)\|$")
 RULE = re.compile(r"[+|=\-:\s]+$")
 _PAIR = re.compile(rf"({_WORD})[ \t]*[:=][ \t]*({_VALUE})(?:[ \t]*[,;|][ \t]*|[ \t]+|$)")
 _FLAG = re.compile(rf"--({_WORD})(?:[ =]+(.*))?")
@@ -95,7 +95,8 @@ def row_of(body: str) -> tuple[str, Pairs] | None:
         return ".", [(found[1], unquoted(found[2]))]
     if body[0] == "|":
         cells = _CELLS.fullmatch(body)
-        return ("|", [(cells[1], unquoted(cells[2]))]) if cells and cells[1][0].isalpha() else None
+        key, value = (cells[1].strip(), cells[2].strip()) if cells else ("", "")
+        return ("|", [(key, unquoted(value))]) if key[:1].isalpha() else None
     if body[0] == "-":
         flag = _FLAG.fullmatch(body)
         return ("-", [(flag[1].replace("-", "_"), unquoted(flag[2] or "") or "true")]) if flag else None

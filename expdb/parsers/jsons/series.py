@@ -9,6 +9,7 @@ from expdb import metrics
 from expdb.parsers.jsons import fields
 from expdb.parsers.jsons.text import PRINTED, JsonValue, elements
 from expdb.parsers.logs.lines import decimals_of
+from expdb.parsers.tabular.headers import STEP_LIMIT
 from expdb.records import ASIDE, CURVE, Curve, Event, LineKind, Metric, Points, RunStart
 
 Path = tuple[str, ...]
@@ -209,7 +210,10 @@ def sacred(lists: Lists) -> list[Series]:
         (_, steps), (at, values) = parts["step"], parts["value"]
         if len(steps) != len(values) or not _are_numbers(values) or not _are_numbers(steps) or None in steps:
             continue
-        counted = [int(fields.number_of(one) or 0) for one in steps]
+        numbers = [fields.number_of(one) or 0 for one in steps]
+        if not all(abs(number) < STEP_LIMIT for number in numbers):
+            continue
+        counted = list(map(int, numbers))
         times = [_time_ms(one) for one in parts["timestamp"][1]] if "timestamp" in parts else []
         whole = [time for time in times if time is not None]
         label = "/".join(path)

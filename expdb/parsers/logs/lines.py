@@ -25,6 +25,8 @@ EXAMPLES = 5
 TEMPLATES = 24
 # So many lines show which kinds a text has.
 _SHOWN = 40
+# So many, where they are all of one kind.
+_FEW = 2
 # No float prints more digits behind the point by itself.
 MOST_DIGITS = 20
 _MOST_STEP = 1 << 62
@@ -190,7 +192,7 @@ class LineReader:
     def kinds(self) -> Iterator[LineKind]:
         """What was found so far, in the order of the file."""
         for template, kind in sorted(self._kinds.items(), key=lambda item: item[1].line):
-            if kind.accepted:
+            if kind.accepted and kind.count:
                 yield LineKind(kind.line, kind.text[:200], kind.count, _step_said(template), self._told(template))
 
     def feed(self, line: int, text: str) -> Iterator[RunStart | Points]:
@@ -219,7 +221,7 @@ class LineReader:
 
     def _read(self, body: str) -> tuple[list[_Rows], list[tuple[int, str]]]:
         """Rows by kind, each in the order of lines (0-based); the other lines that are not empty."""
-        for _ in range(3):
+        for _ in range(4):
             groups, rest = self._matched(body)
             if len(rest) < 8 or not self._learn(rest):
                 break
@@ -268,6 +270,11 @@ class LineReader:
         """Compile the kinds that are frequent among lines of no compiled kind; whether there are any."""
         if len(self._compiled) >= TEMPLATES:
             return False
+        few = {template_of(rest[len(rest) * i // _FEW][1]) for i in range(_FEW)}
+        if len(few) == 1 and (only := few.pop()) and only not in self._compiled and only not in known_forms():
+            # Most logs have one kind of line, and to take lines apart costs more than to match them.
+            self._compiled[only] = None
+            return True
         stride = max(1, len(rest) // _SHOWN)
         seen: dict[Template, int] = {}
         for _, said in chain(rest[: _SHOWN // 2], rest[_SHOWN // 2 :: stride]):
@@ -403,7 +410,7 @@ class LineReader:
                 mask = [one == total for one in totals]
                 if any(mask):
                     kind = _of_split(rows.template, split)
-                    self._kinds.setdefault(kind, replace(self._kinds[rows.template]))
+                    self._move_count(rows.template, kind, sum(mask))
                     out.append(rows.where(mask, kind))
         return out
 
@@ -414,6 +421,12 @@ class LineReader:
             at = min((i for r in bars for i, t in zip(r.lines, r.totals() or (), strict=True) if t == self._totals[1]))
             self._second = next((split for i in (at - 1, at - 2) if (split := marks.get(i))), "")
         return self._second if self._second != metrics.TRAIN else None
+
+    def _move_count(self, template: Template, kind: Template, count: int) -> None:
+        """So many lines of a template turn out to be of another kind."""
+        if kind != template:
+            self._kinds.setdefault(kind, replace(self._kinds[template], count=0)).count += count
+            self._kinds[template].count -= count
 
     # Where the training is
 
@@ -449,8 +462,9 @@ class LineReader:
                 self._clock.epoch = rows.steps[-1]
                 continue
             self._clock.iteration = rows.steps[-1]
-            if rows.epochs and rows.epochs[-1] is not None:
-                self._clock.epoch = int(rows.epochs[-1])
+            epoch = rows.epochs[-1] if rows.epochs else None
+            if epoch is not None and abs(epoch) < _MOST_STEP:
+                self._clock.epoch = int(epoch)
 
     def _own_steps(self, rows: _Rows, training: list[_Rows]) -> None:
         epochs = _integers(rows.column("epoch"))
@@ -578,8 +592,9 @@ class LineReader:
                 continue
             for split in dict.fromkeys(said):
                 kind = _of_split(rows.template, split) if split not in (None, metrics.TRAIN) else rows.template
-                self._kinds.setdefault(kind, replace(self._kinds[rows.template], count=0))
-                out.append(rows.where([one == split for one in said], kind))
+                mask = [one == split for one in said]
+                self._move_count(rows.template, kind, sum(mask))
+                out.append(rows.where(mask, kind))
         if marks:
             self._section = marks[-1][1]
         return [rows for rows in out if rows.lines]

@@ -47,7 +47,7 @@ _OTHER_UNIT_AFTER = re.compile(r" ?[A-Za-z]+/[A-Za-z]+|[A-Za-z]{1,3}\b| (?:MB|GB
 _BOUND = re.compile(
     r"[,;|，；、。\t{}\"<>!?`]|(?<!\w)'|'(?!\w)|\s[-–—]+(?=\s)|[ ]{2,}|[=*#~_\-+>]{3,}|[█▏▎▍▌▋▊▉]+| @ |->|=>|^/"
 )
-_NOTE = re.compile(r"[ \t]*[(\[（]([^()\[\]（）]{0,40})[)\]）][ \t]*$")
+_NOTE = re.compile(r"(?<![ \t])[ \t]*+[(\[（]([^()\[\]（）]{0,40})[)\]）][ \t]*$")
 _WORDS = re.compile(r"[^\W\d_]+")
 # A label of these alone is the end of a sentence.
 _PROSE = frozenset(
@@ -237,6 +237,10 @@ class Template:
     bar: str = ""
     lead: str = ""
 
+    def __hash__(self) -> int:
+        # The key of many dictionaries: the text knows its hash, the fields would be gone through.
+        return hash(self.pattern)
+
     @property
     def counts_batches(self) -> bool:
         """Whether its iteration is printed with a total or without a name, as a loop over batches does."""
@@ -266,7 +270,7 @@ class Template:
         return sum(metrics.is_result(one.label) for one in self.values if one.role != "average")
 
 
-_BREAK = re.compile(r"[ \t]*(?:<br ?/?>|\\)[ \t]*$")
+_BREAK = re.compile(r"(?<![ \t])[ \t]*+(?:<br ?/?>|\\)[ \t]*$")
 
 
 def pieces(line: str) -> list[str]:
@@ -283,7 +287,8 @@ def pieces(line: str) -> list[str]:
 # Progress bars differ in length alone.
 _BLOCKS, _EQUALS = "\ue000", "\ue001"
 _DRAWN = re.compile(
-    r"(?P<blocks>(?<=\|)[█▏▎▍▌▋▊▉#\d ]*(?=\|))|(?P<equals>[=>]{1,}(?=[=>. ]*\.)[=>. ]+(?=\])|={8,}>?|>?={8,})"
+    r"(?P<blocks>(?<=\|)[█▏▎▍▌▋▊▉#\d ]*(?=\|))|(?P<equals>"
+    r"(?<![=>])[=>]++(?=[=>. ]{0,300}\.)[=>. ]{1,300}+(?=\])|={8,}>?|>?={8,})"
 )
 
 
@@ -304,6 +309,7 @@ def key_of(parts: Sequence[str]) -> str:
 _ODD = re.compile(r"[hsmd]|\d-\d|T")
 
 
+@lru_cache(maxsize=64)
 def template_of(line: str) -> Template | None:
     """The kind of a line; None where none of its numbers has a name and none is a step."""
     if (
@@ -569,13 +575,12 @@ class _Reader:
 
     def _is_index(self, at: int, label: str) -> bool:
         """Whether a number is part of the next one's label: "on the 10000 test images: 81.2"."""
-        after = self.texts[at + 1]
         return (
-            bool(label)
+            bool(label.strip())
             and at + 1 < self.count
             and self.kinds[at + 1] == "n"
             and not metrics.step_role(label.split()[-1])
-            and re.fullmatch(r"[ \t]+[^\W\d][^,;|:=\t]*[:=：]", after) is not None
+            and re.fullmatch(r"[ \t]+[^\W\d][^,;|:=\t]*[:=：]", self.texts[at + 1]) is not None
         )
 
     def _in_remark(self, before: str) -> bool:

@@ -27,7 +27,7 @@ _MARKS = ("\t", ";", "|", ",", _BLANKS)
 # So many lines may stand above a header of aligned columns.
 _PROLOGUE = 20
 _RETURNS = re.compile(r"\r+\n")
-_RULE = re.compile(r"\s*[|+]?(?=[^-=]*[-=]{2})[-=+|:\s]+")
+_RULE = re.compile(r"\s*+[|+]?(?=[^-=]*+[-=]{2})[-=+|:\s]+")
 # What opens JSON, a fence, a tag or a heading opens no table.
 _NO_HEADER = ("{", "[", "```", "<", "---", "===", "+-", "##")
 _WIDE_GAP = re.compile(r"[ \t]{2,}|\t")
