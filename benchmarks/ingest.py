@@ -1,6 +1,7 @@
 """How fast logs become a database: expdb beside the floor and beside MLflow, in one run, and its memory.
 
 python -m benchmarks.ingest [--files 1000] [--epochs 100] [--rounds 5] [--no-mlflow] [--mlflow-files 100] [--write]
+python -m benchmarks.ingest --kind lines [--files 10000] [--rounds 3] [--write]
 python -m benchmarks.ingest --memory [--large-mb 1024] [--write]
 """
 
@@ -13,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import processes, results, ways
-from benchmarks.logs import VALUES, Logs, write_large
+from benchmarks.logs import LEGACY, LINES, VALUES, Logs, write_large
 from benchmarks.results import Section, median, pairwise_ratio, verdict
 from benchmarks.ways import Timing
 
@@ -91,9 +92,11 @@ def in_turns(logs: Logs, rounds: int, folder: Path) -> Rounds:
     for i in range(rounds):
         _progress(f"{logs.files} files, round {i + 1} of {rounds}")
         with tempfile.TemporaryDirectory(dir=folder) as at:
-            floor.append(_checked(ways.measured(ways.FLOOR, source, Path(at, "floor.db")), logs, logs.points))
-            ours.append(_checked(ways.measured(ways.OURS, source, Path(at, "expdb.db")), logs, logs.points))
-            again.append(_checked(ways.measured(ways.OURS, source, Path(at, "expdb.db")), logs, 0))
+            floor.append(
+                _checked(ways.measured(ways.FLOOR, source, Path(at, "floor.db"), logs.kind), logs, logs.points)
+            )
+            ours.append(_checked(ways.measured(ways.OURS, source, Path(at, "expdb.db"), logs.kind), logs, logs.points))
+            again.append(_checked(ways.measured(ways.OURS, source, Path(at, "expdb.db"), logs.kind), logs, 0))
     return Rounds(logs, tuple(floor), tuple(ours), tuple(again))
 
 
@@ -101,7 +104,7 @@ def measure(logs: Logs, rounds: int, mlflow_files: int, folder: Path) -> Measure
     """Everything about speed. mlflow_files: 0 leaves MLflow out. folder: empty, for all that is written."""
     tenth = None
     if logs.files >= LINEAR_FROM:
-        tenth = in_turns(Logs(logs.files // 10, logs.epochs, logs.seed), rounds, folder)
+        tenth = in_turns(Logs(logs.files // 10, logs.epochs, logs.seed, logs.kind), rounds, folder)
     whole = in_turns(logs, rounds, folder)
     mlflow = by_epoch = None
     if mlflow_files:
@@ -160,9 +163,11 @@ def section(found: Measured) -> Section:
             f" the floor {rounds.floor_s / small.floor_s:.1f} times."
         )
     text = results.table(["way", "seconds", "values/s", "of the floor", "limit"], rows) + "\n" + "  \n".join(notes)
-    return Section(
-        f"ingest {logs.files}", f"Ingest: {logs.files:,} files × {logs.epochs} epochs × {VALUES} values", text
-    )
+    if logs.kind == LINES:
+        title = f"Ingest: {logs.files:,} files × {logs.epochs} logger lines × {VALUES} values"
+        return Section(f"ingest lines {logs.files}", title, text)
+    title = f"Ingest: {logs.files:,} files × {logs.epochs} epochs × {VALUES} values"
+    return Section(f"ingest {logs.files}", title, text)
 
 
 def memory_section(found: Memory) -> Section:
@@ -197,22 +202,25 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--kind", choices=(LEGACY, LINES), default=LEGACY, help="the line of the logs")
     parser.add_argument("--no-mlflow", action="store_true", help="leave MLflow out")
     parser.add_argument("--mlflow-files", type=int, default=100, help="files for MLflow, scaled to all of them")
     parser.add_argument("--memory", action="store_true", help="measure memory, and nothing else")
     parser.add_argument("--large-mb", type=int, default=1024, help="size of the log for --memory")
     parser.add_argument("--write", action="store_true", help="refresh the section in RESULTS.md")
     words = parser.parse_args()
+    words.no_mlflow = words.no_mlflow or words.kind != LEGACY
     if not (words.no_mlflow or words.memory or find_spec("mlflow")):
         parser.error("MLflow is not installed: pip install mlflow, or leave it out with --no-mlflow")
     mlflow_files = 0 if words.no_mlflow else min(words.mlflow_files, words.files)
     processes.compile_bytecode()
+    logs = Logs(words.files, words.epochs, kind=words.kind)
     with tempfile.TemporaryDirectory(prefix="expdb-benchmark-") as at:
         try:
             if words.memory:
                 made = memory_section(measure_memory(words.large_mb << 20, Path(at)))
             else:
-                made = section(measure(Logs(words.files, words.epochs), words.rounds, mlflow_files, Path(at)))
+                made = section(measure(logs, words.rounds, mlflow_files, Path(at)))
         except processes.CommandError as error:
             sys.exit(str(error))
     command = results.command_line("benchmarks.ingest")

@@ -1,10 +1,13 @@
-"""Generated training logs: the legacy line with five values, the same bytes for the same seed."""
+"""Generated training logs: lines of five values, the same bytes for the same seed."""
 
 import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 VALUES = 5
+# The legacy line, and what a logger prints with the time, the epoch and the iteration.
+LEGACY, LINES = "legacy", "lines"
 # Lines of a large log repeat after this many; only their epochs go on.
 _PERIOD = 10_000
 _CHUNK = 50_000
@@ -12,11 +15,12 @@ _CHUNK = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """How many logs of how many epochs."""
+    """How many logs of how many epochs, a line each; of logger lines, how many iterations of a fifth of the epochs."""
 
     files: int = 1000
     epochs: int = 100
     seed: int = 0
+    kind: str = LEGACY
 
     @property
     def points(self) -> int:
@@ -29,9 +33,54 @@ class Logs:
         digits = len(str(self.files - 1))
         paths = [folder / f"run{i:0{digits}}.log" for i in range(self.files)]
         for i, path in enumerate(paths):
-            tails = _tails(self.epochs, random.Random(f"{self.seed} {i}"))
-            path.write_text("".join(f"epoch {n},{tail}" for n, tail in enumerate(tails)), "utf-8", newline="\n")
+            text = TEXTS[self.kind](self.epochs, random.Random(f"{self.seed} {i}"))
+            path.write_text(text, "utf-8", newline="\n")
         return paths
+
+
+def legacy_text(count: int, noise: random.Random) -> str:
+    """Legacy lines, one for each epoch."""
+    return "".join(f"epoch {n},{tail}" for n, tail in enumerate(_tails(count, noise)))
+
+
+def logger_text(count: int, noise: random.Random, others: float = 0.0) -> str:
+    """Lines of a logger: time, epoch, iteration, five values. others: the share of lines that say something else."""
+    out = []
+    for n in range(count):
+        clock = f"{n // 3600 % 24:02d}:{n // 60 % 60:02d}:{n % 60:02d},{n * 37 % 1000:03d}"
+        stamp = f"2024-03-{1 + n // 86400 % 28:02d} {clock}"
+        done = (n + 1) / count
+        loss = 2.3 * (1 - done) ** 2 + 0.1 * noise.random()
+        out.append(
+            f"{stamp} - trainer - INFO - Epoch [{1 + n // 20}][{1 + n % 20}/20]  loss: {loss:.4f}, "
+            f"loss_cls: {loss * 0.7:.4f}, loss_box: {loss * 0.3:.4f}, acc: {10 + 80 * done + noise.random():.3f}, "
+            f"lr: {0.05 * 0.1 ** int(3 * done):.6f}\n"
+        )
+        if noise.random() < others / (1 - others):
+            out.append(f"{stamp} - {noise.choice(_SAID)}\n")
+    return "".join(out)
+
+
+def averaged_text(count: int, noise: random.Random) -> str:
+    """Lines of PyTorch's ImageNet example: each value, then its average in parentheses."""
+    out = []
+    for n in range(count):
+        loss, took, top = 2 + noise.random(), 0.2 + noise.random() / 9, 40 + 20 * noise.random()
+        out.append(
+            f"Epoch: [{n // 500}][{n % 500 * 10:4d}/5000]\tTime {took:6.3f} ({took + 0.01:6.3f})\t"
+            f"Data {took / 9:6.3f} ({took / 8:6.3f})\tLoss {loss:.4e} ({loss + 0.1:.4e})\t"
+            f"Acc@1 {top:6.2f} ({top - 1:6.2f})\tAcc@5 {top + 20:6.2f} ({top + 19:6.2f})\n"
+        )
+    return "".join(out)
+
+
+_SAID = (
+    "trainer - INFO - saving the state",
+    "data - WARNING - a worker was slow, trying again",
+    "trainer - INFO - evaluating on the held-out part",
+    "utils - DEBUG - cache is full; dropping what is oldest",
+)
+TEXTS: Mapping[str, Callable[[int, random.Random], str]] = {LEGACY: legacy_text, LINES: logger_text}
 
 
 def write_large(path: Path, size_bytes: int, seed: int = 0) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import processes
+from benchmarks import logs, processes
 
 FLOOR, OURS, MLFLOW, MLFLOW_EPOCHS = "floor", "expdb", "mlflow", "mlflow-epochs"
 
@@ -21,15 +21,40 @@ _ROWS = 500
 _BATCH_POINTS = 200_000
 _MLFLOW_BATCH = 1000
 
-_LABELS = ("loss", "train accuracy", "test accuracy", "use time", "lr")
 _NUMBER = r"([-+]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+|nan|inf)"
-# Comma, tab or blanks between fields, any subset of the fields, CRLF. Possessive: a quarter faster than without.
-_LINE = re.compile(
-    r"^[ \t]*epoch[ \t]+(\d+)"
-    + "".join(rf"(?:[,\t ]++{label.replace(' ', '[ ]++')}[ \t:=]++{_NUMBER})?" for label in _LABELS)
-    + r"[,\t ]*\r?$",
-    re.MULTILINE,
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A kind of line as the floor knows it. line: its first group is the step, then one group for each label."""
+
+    labels: tuple[str, ...]
+    line: re.Pattern[str]
+
+
+_LEGACY_LABELS = ("loss", "train accuracy", "test accuracy", "use time", "lr")
+_LINES_LABELS = ("loss", "loss_cls", "loss_box", "acc", "lr")
+SHAPES = {
+    # Comma, tab or blanks between fields, any subset of the fields, CRLF. Possessive: a quarter faster than without.
+    logs.LEGACY: Shape(
+        _LEGACY_LABELS,
+        re.compile(
+            r"^[ \t]*epoch[ \t]+(\d+)"
+            + "".join(rf"(?:[,\t ]++{label.replace(' ', '[ ]++')}[ \t:=]++{_NUMBER})?" for label in _LEGACY_LABELS)
+            + r"[,\t ]*\r?$",
+            re.MULTILINE,
+        ),
+    ),
+    logs.LINES: Shape(
+        _LINES_LABELS,
+        re.compile(
+            r"^\S++ \S++ - \w++ - INFO - Epoch \[\d++\]\[(\d++)/\d++\]"
+            + "".join(rf"(?:[,\t ]++{label}[ \t:=]++{_NUMBER})?" for label in _LINES_LABELS)
+            + r"[,\t ]*\r?$",
+            re.MULTILINE,
+        ),
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +66,16 @@ class Timing:
     points: int
 
 
-def measured(way: str, folder: Path, database: Path) -> Timing:
+def measured(way: str, folder: Path, database: Path, kind: str = logs.LEGACY) -> Timing:
     """Store the folder's logs in a fresh process. The database is made where there is none."""
     processes.flush_disks()
-    command = [sys.executable, "-m", "benchmarks.ways", way, str(folder), str(database)]
+    command = [sys.executable, "-m", "benchmarks.ways", way, str(folder), str(database), "--kind", kind]
     environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
     done = processes.run(command, database.parent, environment)
     return Timing(**json.loads(done.output.splitlines()[-1]))
 
 
-def into_bare_table(paths: Sequence[Path], database: Path) -> Timing:
+def into_bare_table(paths: Sequence[Path], database: Path, shape: Shape) -> Timing:
     """The least anyone can do: one regex over each file, many-row INSERTs into a bare table. Nothing else is kept."""
     connection = sqlite3.connect(database, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -66,7 +91,7 @@ def into_bare_table(paths: Sequence[Path], database: Path) -> Timing:
     metric_id = points = pending = 0
     connection.execute("BEGIN")
     for path in paths:
-        for steps, values in _curves(path):
+        for steps, values in _curves(path, shape):
             count = len(values)
             row: list[float | None] = [metric_id] * (4 * count)
             row[1::4], row[2::4], row[3::4] = range(count), steps, values
@@ -89,8 +114,9 @@ def into_bare_table(paths: Sequence[Path], database: Path) -> Timing:
     return timing
 
 
-def into_expdb(paths: Sequence[Path], database: Path) -> Timing:
+def into_expdb(paths: Sequence[Path], database: Path, shape: Shape) -> Timing:
     """`expdb ingest FOLDER` without its start-up and its progress bar."""
+    del shape
     from expdb import ingest
     from expdb.parsers import built_in
     from expdb.store.database import Database
@@ -107,17 +133,17 @@ def into_expdb(paths: Sequence[Path], database: Path) -> Timing:
     return timing
 
 
-def into_mlflow(paths: Sequence[Path], database: Path) -> Timing:
+def into_mlflow(paths: Sequence[Path], database: Path, shape: Shape) -> Timing:
     """Parse with `re`, then log_batch into MLflow's SQLite store: a run per file, the most metrics a call takes."""
-    return _into_mlflow(paths, database, _MLFLOW_BATCH)
+    return _into_mlflow(paths, database, shape, _MLFLOW_BATCH)
 
 
-def into_mlflow_by_epoch(paths: Sequence[Path], database: Path) -> Timing:
+def into_mlflow_by_epoch(paths: Sequence[Path], database: Path, shape: Shape) -> Timing:
     """The same with a call for each epoch, which is how a training loop logs."""
-    return _into_mlflow(paths, database, len(_LABELS))
+    return _into_mlflow(paths, database, shape, len(shape.labels))
 
 
-def _into_mlflow(paths: Sequence[Path], database: Path, at_once: int) -> Timing:
+def _into_mlflow(paths: Sequence[Path], database: Path, shape: Shape, at_once: int) -> Timing:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
@@ -131,7 +157,7 @@ def _into_mlflow(paths: Sequence[Path], database: Path, at_once: int) -> Timing:
         now_ms = time.time_ns() // 1_000_000
         batch = [
             Metric(label, value, now_ms, step)
-            for label, (steps, values) in zip(_LABELS, _curves(path), strict=True)
+            for label, (steps, values) in zip(shape.labels, _curves(path, shape), strict=True)
             for step, value in zip(steps, values, strict=True)
         ]
         for at in range(0, len(batch), at_once):
@@ -140,7 +166,7 @@ def _into_mlflow(paths: Sequence[Path], database: Path, at_once: int) -> Timing:
     return _stopped(start, len(paths), points)
 
 
-WAYS: dict[str, Callable[[Sequence[Path], Path], Timing]] = {
+WAYS: dict[str, Callable[[Sequence[Path], Path, Shape], Timing]] = {
     FLOOR: into_bare_table,
     OURS: into_expdb,
     MLFLOW: into_mlflow,
@@ -148,12 +174,12 @@ WAYS: dict[str, Callable[[Sequence[Path], Path], Timing]] = {
 }
 
 
-def _curves(path: Path) -> Iterator[tuple[list[int], list[float]]]:
-    """(steps, values) of each label's curve, in the order of _LABELS; empty where no line has it."""
+def _curves(path: Path, shape: Shape) -> Iterator[tuple[list[int], list[float]]]:
+    """(steps, values) of each label's curve, in the order of the labels; empty where no line has it."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [match.groups() for match in _LINE.finditer(file.read())]
+        rows = [match.groups() for match in shape.line.finditer(file.read())]
     if not rows:
-        yield from (([], []) for _ in _LABELS)
+        yield from (([], []) for _ in shape.labels)
         return
     epochs, *columns = zip(*rows, strict=True)
     steps = list(map(int, epochs))
@@ -179,9 +205,10 @@ def main() -> None:
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("folder", type=Path)
     parser.add_argument("database", type=Path)
+    parser.add_argument("--kind", choices=SHAPES, default=logs.LEGACY)
     words = parser.parse_args()
     paths = sorted(words.folder.iterdir())
-    print(json.dumps(asdict(WAYS[words.way](paths, words.database))))
+    print(json.dumps(asdict(WAYS[words.way](paths, words.database, SHAPES[words.kind]))))
 
 
 if __name__ == "__main__":

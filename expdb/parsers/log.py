@@ -15,6 +15,8 @@ SUMMARY = "any log of lines with steps and values; the kinds of line are found i
 _CODE = re.compile(r"^[ \t]*(?:import \w|from [\w.]+ import |def \w+\(|class \w+|return\b|print\(|@\w+$)", re.MULTILINE)
 # The most a reader of single lines can be sure of: a page has log lines too.
 _SURE = 0.9
+_OPENING = 8192
+_MANY = 20
 
 
 def recognise(sample: Sample) -> float:
@@ -22,12 +24,18 @@ def recognise(sample: Sample) -> float:
     head = sample.text[:4096].split("\n", 6)[:6]
     if is_log_line(head[0]) and _all_alike(sample.text):
         return CERTAIN
-    reader = LineReader()
-    points = sum(
-        len(curve.lines) for event in reader.feed(1, sample.text) if isinstance(event, Points) for curve in event.curves
-    )
+    # Most logs show what they are at once, and to read all of a sample takes long.
+    text = sample.text
+    opening = text[: text.rfind("\n", 0, _OPENING) + 1]
+    if opening and len(opening) < len(text) and _points_in(opening) >= _MANY and not _CODE.search(opening):
+        return _SURE
     # A program prints, too, and quotes what it prints; but some logs begin with the program.
-    return _SURE if points > 2 * len(_CODE.findall(sample.text)) else 0.0
+    return _SURE if _points_in(text) > 2 * len(_CODE.findall(text)) else 0.0
+
+
+def _points_in(text: str) -> int:
+    events = LineReader().feed(1, text)
+    return sum(len(curve.lines) for event in events if isinstance(event, Points) for curve in event.curves)
 
 
 def _all_alike(text: str) -> bool:

@@ -527,6 +527,8 @@ class LineReader:
         if totals and (clock.in_epoch or (clock.in_epoch is None and iterations[-1] <= totals[-1])):
             # A counter of samples or batches of the epoch.
             base = clock.base
+            if min(epochs) >= base:
+                return [(e - base) * t + i for e, t, i in zip(epochs, totals, iterations, strict=True)]
             return [max(0, e - base) * t + i for e, t, i in zip(epochs, totals, iterations, strict=True)]
         if not clock.in_epoch:
             return iterations
@@ -675,11 +677,13 @@ class LineReader:
     def _threads(self, groups: list[_Rows]) -> list[tuple[int, int]] | None:
         """(line, thread) of every row with a step, where trainings wrote into one file at the same time."""
         _, tellers = _tellers(groups)
+        if not self._chains and (len(tellers) != 1 or not self._fall(tellers)):
+            return None
         steps = sorted(one for rows, places in tellers for one in zip(rows.lines, places, strict=True))
         if len(steps) < 8:
             return None
         falls = sum(later[1] < sooner[1] for sooner, later in pairwise(steps))
-        if not self._chains and (falls < 5 or falls * 3 < len(steps) or len(tellers) > 1):
+        if not self._chains and (falls < 5 or falls * 3 < len(steps)):
             return None
         chains = list(self._chains)
         out: list[tuple[int, int]] = []
