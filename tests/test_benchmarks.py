@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from benchmarks import ingest, startup
-from benchmarks.logs import Logs
+from benchmarks import ingest, readers, startup
+from benchmarks.logs import LINES, Logs
 
 
 def test_the_ingest_benchmark_stores_every_point_on_both_sides(tmp_path: Path) -> None:
@@ -21,3 +21,18 @@ def test_the_memory_benchmark_sees_a_whole_process(tmp_path: Path) -> None:
 def test_the_start_up_benchmark_times_every_command(tmp_path: Path) -> None:
     found = startup.measure(20, 2, tmp_path)
     assert found.median_s(startup.LS) > found.median_s(startup.PASS) > 0
+
+
+def test_logger_lines_are_stored_on_both_sides_too(tmp_path: Path) -> None:
+    found = ingest.measure(Logs(20, kind=LINES), 1, 0, tmp_path).rounds
+    assert found.ratio < 10
+
+
+def test_the_readers_benchmark_finds_every_point_and_every_reader() -> None:
+    read = readers.compared(200, 1)
+    # Of the ImageNet line each value has its average beside it.
+    assert [one.points for one in read] == [1000, 2000, 1000]
+    found = {one.kind: one.reader for one in readers.detection(1)}
+    assert found["CSV"] == "delimited"
+    assert found["prose"] is None
+    assert readers.section(read, readers.detection(1)).body.count("|") > 50

@@ -139,8 +139,10 @@ def samples() -> list[tuple[bytes, str]]:
             "results.txt",
         ),
         (
-            ["# A net\n\nlr: 0.1, batch size 128\n\n```\n", *log_lines(4), "```\n\n## Results\n\n"]
-            + ["| model | test accuracy | loss |\n|---|---:|---|\n| a | **84.10%** | 0.5 |\n| b | 85.83 ± 0.2 | - |\n"],
+            [
+                *("# A net\n\nlr: 0.1, batch size 128\n\n```\n", *log_lines(4), "```\n\n## Results\n\n"),
+                "| model | test accuracy | loss |\n|---|---:|---|\n| a | **84.10%** | 0.5 |\n| b | 85.83 ± 0.2 | - |\n",
+            ],
             "page.md",
         ),
         (

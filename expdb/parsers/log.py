@@ -34,7 +34,7 @@ def recognise(sample: Sample) -> float:
 
 
 def _points_in(text: str) -> int:
-    events = LineReader().feed(1, text)
+    events = LineReader(settings=False).feed(1, text)
     return sum(len(curve.lines) for event in events if isinstance(event, Points) for curve in event.curves)
 
 

@@ -149,14 +149,15 @@ class _Clock:
 
 
 class LineReader:
-    """Blocks of log text to runs. index: of the first run it will find.
+    """Blocks of log text to runs. index: of the first run it will find; settings: whether params are looked for.
 
     A run ends where the epoch (or the iteration, where no epoch is printed) falls back to where the run began, or
     below: a log appended to itself. One that only steps back a little is a resumed training and stays in its run.
     Lines of two trainings that wrote into one file at a time are told apart by their steps.
     """
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, index: int = 0, *, settings: bool = True) -> None:
+        self._wants_settings = settings
         self.index = index - 1
         self.runs = 0
         self._kinds: dict[Template, _Kind] = {}
@@ -355,7 +356,8 @@ class LineReader:
     def _pass(self, lines: Iterable[tuple[int, str]]) -> None:
         """Lines of no kind, in order: settings of the next run, or not understood."""
         for number, said in lines:
-            self._settings.feed(number, said)
+            if self._wants_settings:
+                self._settings.feed(number, said)
             if number == self._passed:
                 continue
             self._passed = number
