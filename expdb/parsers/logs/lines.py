@@ -765,7 +765,9 @@ class LineReader:
     def _overlaid(self, template: Template, one: Field) -> str | None:
         """What tells a field from the same label on lines of another kind, which begin with another name; the first
         kind to print it has the label alone."""
-        names = [value.label for value in template.values if value.role == "value"]
+        values = [value for value in template.values if value.role == "value"]
+        # A duration in other words is no number: asides come and go.
+        names = [value.label for value in values if not value.aside] or [value.label for value in values]
         if not template.positions or not names:
             return None
         first = self._openers.setdefault((_base_name(one), one.label, _level(template)), names[0])
