@@ -14,7 +14,7 @@ from expdb.records import Better, Kind, Unit
 TRAIN, VAL, TEST = "train", "val", "test"
 
 SPLITS = {
-    TRAIN: ("train", "training", "tr", "训练集", "训练"),
+    TRAIN: ("train", "training", "tr", "learn", "训练集", "训练"),
     VAL: ("val", "valid", "validation", "dev", "eval", "evaluation", "验证集", "验证", "校验集"),
     TEST: ("test", "testing", "测试集", "测试"),
 }
@@ -114,7 +114,7 @@ QUANTITIES = (
     Quantity("rmse", "min", ("rmse",)),
     Quantity("mae", "min", ("mae",)),
     Quantity("r2", "max", ("r2", "r squared")),
-    Quantity("lr", None, ("lr", "learning rate", "学习率"), has_split=False),
+    Quantity("lr", None, ("lr", "l r", "learning rate", "学习率"), has_split=False),
     Quantity(
         "epoch_time",
         "min",
@@ -268,7 +268,7 @@ _ITERATION_WORDS = frozenset(
     (
         *("iter", "iters", "iteration", "iterations", "it", "its", "step", "steps", "global step", "global steps"),
         *("globalstep", "train step", "training step", "trainstep", "global iter", "global iteration", "total steps"),
-        *("batch", "batches", "batch idx", "batch index", "minibatch", "mini batch", "update", "updates"),
+        *("batch", "batches", "batch idx", "batch index", "minibatch", "mini batch", "update", "updates", "up"),
         *("num updates", "n updates", "current iteration", "iter num", "iter no", "num iter", "iteration number"),
         *("total timesteps", "timesteps", "num timesteps", "round", "rounds", "boosting round", "tree", "trees"),
         *("迭代", "迭代次数", "步", "步数", "批次", "训练步数", "nstep", "n iter", "niter", "micro step"),
@@ -305,7 +305,19 @@ _ASIDE_WORDS = frozenset(
             "eval runtime",
             "runtime",
         ),
-        *("total flos", "timestamp", "wall time", "time stamp", "patience", "bad epochs", "counter", "eta seconds"),
+        *(
+            "total flos",
+            "timestamp",
+            "wall time",
+            "time stamp",
+            "patience",
+            "bad epochs",
+            "v num",
+            "global step sec",
+            "steps sec",
+            "counter",
+            "eta seconds",
+        ),
         *("gpu", "time iter", "interval time", "elapsed time per iteration", "consumed samples", "number of nan"),
         *("剩余时间", "预计剩余时间", "显存", "内存", "速度"),
     )

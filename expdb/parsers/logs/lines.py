@@ -174,6 +174,8 @@ class LineReader:
         self._counted: dict[Template, int] = {}
         self._section: str | None = None
         self._chains: list[_Place] = []
+        # Totals of drawn bars that end in the results of an epoch.
+        self._drawn: set[str] = set()
         # Of progress bars, in the order they were seen.
         self._totals: list[str] = []
         self._second: str | None = None
@@ -375,6 +377,7 @@ class LineReader:
 
     def _parted(self, groups: list[_Rows], rest: list[tuple[int, str]]) -> list[_Rows]:
         """A progress bar that runs first over the training data, then over the test data, is two kinds of line."""
+        groups = self._full(groups)
         bars = [rows for rows in groups if _is_bar(rows.template)]
         if not bars:
             return groups
@@ -429,6 +432,26 @@ class LineReader:
         if kind != template:
             self._kinds.setdefault(kind, replace(self._kinds[template], count=0)).count += count
             self._kinds[template].count -= count
+
+    def _full(self, groups: list[_Rows]) -> list[_Rows]:
+        """Of drawn bars below lines that name the epoch those that are full: with the results of validation behind
+        them they are of another kind than what was drawn before."""
+        if not any(rows.template.positions == {"epoch"} for rows in groups) and self._clock.epoch is None:
+            return groups
+        out = []
+        for rows in groups:
+            full = _counts_alone(rows.template) and any(one.split == metrics.VAL for one in rows.template.values)
+            full = full and rows.column("iteration") == rows.column("total")
+            out.append(rows if not full else rows.where([True] * len(rows.lines), _of_epoch(rows.template)))
+            if full:
+                self._kinds.setdefault(out[-1].template, replace(self._kinds[rows.template]))
+                self._drawn.update(rows.column("total") or ())
+        if not self._drawn:
+            return groups
+        for i, rows in enumerate(out):
+            if _counts_alone(rows.template) and rows.template.bar == "=":
+                out[i] = rows.where([total not in self._drawn for total in rows.column("total") or ()])
+        return [rows for rows in out if rows.lines]
 
     # Where the training is
 
@@ -859,6 +882,21 @@ def _of_split(template: Template, split: str | None) -> Template:
     return replace(template, fields=fields, split=split)
 
 
+@lru_cache(maxsize=4096)
+def _of_epoch(template: Template) -> Template:
+    """The same kind of line where its counter says only that the epoch is over."""
+    fields = tuple(replace(one, role="total") if one.role == "iteration" else one for one in template.fields)
+    return replace(template, fields=fields, positions=frozenset())
+
+
+def _counts_alone(template: Template) -> bool:
+    """Whether all that it says of where the training is are batches of a total."""
+    first, second = (*template.fields, None, None)[:2]
+    if first is None or second is None:
+        return False
+    return template.positions == {"iteration"} and first.label == "counter" and second.role == "total"
+
+
 def _is_bar(template: Template) -> bool:
     """Whether it counts batches of data it does not name."""
     return (
@@ -877,6 +915,7 @@ def _is_vague(template: Template) -> bool:
         template.split is None
         and not template.positions
         and any(one.split is None and metrics.is_result(one.label) for one in template.values)
+        and not any(one.split for one in template.values)
     )
 
 

@@ -132,7 +132,9 @@ _LEAD = frozenset(
         "mean",
     ]
 )
-_SAVE_LINE = re.compile(r"(?i)\bsav(?:e|ed|es|ing)\b|checkpoint|\bimprove|early ?stop|so far\b.*:|保存")
+# What TensorFlow's estimators call their results: "Saving dict for global step 1000: accuracy = 0.9".
+_DICT_LINE = "Saving dict for global step"
+_SAVE_LINE = re.compile(r"(?i)\bsav(?:e|ed|es|ing)\b(?! dict)|checkpoint|\bimprove|early ?stop|so far\b.*:|保存")
 _BEST_LINE = re.compile(r"(?i)(?<![a-z])best(?![a-z])|so far|最佳|最好|最高")
 # Numbers of these are names.
 _INDEXED = frozenset(
@@ -179,6 +181,7 @@ _LEVELS = frozenset(
         "stderr",
         "output",
         "net",
+        "tensorflow",
     ]
 )
 _IS_CODE_FILE = re.compile(r"\.(?:py|cpp|cc|c|cu|h|log|sh|txt|ipynb)$")
@@ -197,6 +200,15 @@ _SPLIT_WORD = re.compile(
     r"|(?<![A-Za-z])(?P<test>[Tt]est(?:ing)?|TEST(?:ING)?|[Ii]nference)(?![A-Za-z])"
     r"|(?P<train_zh>训练)|(?P<val_zh>验证|评估)|(?P<test_zh>测试)"
 )
+# "3: loss 0.5", "3 | loss 0.5", "3 [D loss: 0.5]"
+_OPENS_LINE = re.compile(r"(?::[ \t]+|[ \t]+\|[ \t]+|[ \t]+\[)[A-Za-z][^,;|:=]*[:=]?$")
+# Where a logger's line was written: "__main__:train:88 - ", "train.py:88:fit] ".
+_PLACE_BEFORE = re.compile(r"[\w.]+:[\w<>.]+:$")
+_PLACE_AFTER = re.compile(r"[ \t]*[-|\]][ \t]")
+# A program that quotes itself: "val_loss:{val_loss:.4f}"
+_FORMAT_BEFORE = re.compile(r"\{[^{}]*:[<>^+,]?$")
+_FORMAT_AFTER = re.compile(r"[efgdE%]\}")
+_RATE_AFTER = re.compile(r" ?[A-Za-z]+/s(?:ec)?(?=[ \t]*[:,;|])")
 # Between two numbers of a counter.
 _OF = re.compile(r"^[ \t]*(?:/|of|/ of)$")
 _BAR_BEFORE = re.compile(r"\[?[=>.#█▏▎▍▌▋▊▉|\- ]*$")
@@ -349,6 +361,9 @@ class _Reader:
         self.split: str | None = None
         self.heading = ""
         self.leftover = 0
+        self.split_of_step: str | None = None
+        if _DICT_LINE in texts[0]:
+            self.split = metrics.VAL
         self.best = bool(_SAVE_LINE.search("0".join(texts)) or _BEST_LINE.search(texts[0]))
 
     def read(self) -> Template | None:
@@ -391,8 +406,19 @@ class _Reader:
         if not values and not self._is_header():
             return None
         fields = tuple(self.fields)
-        bar = "=" if any("==" in text or _EQUALS in text for text in self.texts) else ""
-        return Template(fields, self._pattern(fields), exact, self.split, positions, bar, self._lead())
+        bar = "=" if any("==" in text or _EQUALS in text or "━━━━" in text for text in self.texts) else ""
+        return Template(fields, self._pattern(fields), exact, self._split_of_line(), positions, bar, self._lead())
+
+    def _split_of_line(self) -> str | None:
+        """What the line as a whole speaks of: with results of two splits on it, that said before its step."""
+        steps = [f for f in self.fields if f.role in ("epoch", "iteration")]
+        said = {f.split for f in self.fields if f.role in ("value", "of") and metrics.is_result(f.label)}
+        total = any(f.role == "total" for f in self.fields)
+        iteration = next((f.label.lower() for f in steps if f.role == "iteration"), "")
+        named = iteration != "counter" and "batch" not in iteration if total else True
+        if iteration and (len(said) > 1 or named):
+            return self.split_of_step
+        return self.split
 
     def _opens_after_number(self, before: str, at: int) -> str | None:
         """Whether the text behind a number opens a bracket: of its average, or of a remark."""
@@ -427,12 +453,19 @@ class _Reader:
         texts = self.texts
         if at and (unit := _UNIT_AFTER.match(before)) and before is texts[at]:
             before = before[unit.end() :]
+        elif at and before is texts[at] and (rate := _RATE_AFTER.match(before)):
+            before = before[rate.end() :]
         after = texts[at + 1].removesuffix("\1")
         if at and before is texts[at] and _GLUED.fullmatch(before):
             # "3.52G   1.2": a unit is no label.
             before = ""
         if at and texts[at - 1].rstrip().endswith("第") and (counted := _COUNTED.match(before)):
             before = before[counted.end() :].removeprefix("的")
+        if _FORMAT_BEFORE.search(before) and _FORMAT_AFTER.match(after):
+            return at + 1, ""
+        opens = at > 0 and not self.fields and "n" not in self.kinds[:at]
+        if opens and _PLACE_BEFORE.search(before) and _PLACE_AFTER.match(after):
+            return at + 1, ""
         label, heading, sep, note, opened = _label(before)
         if pending and not metrics.is_known(label) and metrics.is_known(f"{pending} {label}"):
             label = f"{pending} {label}"
@@ -508,6 +541,7 @@ class _Reader:
                 self.fields[:] = [f for f in self.fields if f.role != role]
             else:
                 return
+        self.split_of_step = self.split
         self.fields.append(Field(at, role, label, split))
         if total:
             self.fields.append(Field(at + 1, "total", label))
@@ -565,6 +599,8 @@ class _Reader:
         closed = after.lstrip().startswith("]")
         if at == 0 and opened == "[" and re.match(r"[ \t]*,[ \t]*$", after) and self.count > 2:
             self.fields.append(Field(at, "epoch", "counter", why="first of two counters in brackets"))
+        elif not have and at == 0 and not before.strip() and _OPENS_LINE.match(after) and self.count > 1:
+            self.fields.append(Field(at, "iteration", "counter", why="a number that opens the line"))
         elif not have and at == 0 and opened == "[" and closed:
             self.fields.append(Field(at, "iteration", "counter", why="a counter in brackets"))
         elif have in (["epoch"], ["epoch", "total"]) and (closed or (opened and re.match(r"[ \t]*[,:]", after))):
@@ -717,7 +753,8 @@ def _label(before: str) -> tuple[str, str, str, str, str]:
     elif (found := re.search(r"(?<=\s)(?:is|was|of|at|reached)$", text)) and metrics.is_known(text[: found.start()]):
         sep, text = found[0], text[: found.start()].rstrip()
     note = ""
-    if (sep or opened) and (found := _NOTE.search(text)):
+    found = _NOTE.search(text)
+    if found and (sep or opened or metrics.is_known(_BOUND.split(text[: found.start()])[-1])):
         note, text = found[1], text[: found.start()]
     text = text.rstrip("\"'` ")
     if opened == "(" and (found := _WRAPPED.search(text)):
