@@ -166,7 +166,7 @@ class LineReader:
         self._names: dict[tuple[Template, int], Metric] = {}
         self._levels: dict[str, dict[str, set[str]]] = {}
         # The first name on the lines that print a label first.
-        self._openers: dict[tuple[str, str, str], str] = {}
+        self._openers: dict[tuple[str, str, str], tuple[str, set[int]]] = {}
         self._unfinished: int | None = None
         self._clock = _Clock()
         self._first: _Place | None = None
@@ -778,23 +778,27 @@ class LineReader:
                         name, label = _joined_name(lead, name), f"{lead} {label}"
                     else:
                         name += "_step" if mine == "iteration" else "_epoch"
-                if other := self._overlaid(rows.template, one):
+                if other := self._overlaid(rows, one):
                     name, label = f"{name}_{other}", f"{label} ({other})"
                 label = f"{label} (avg)" if one.role == "average" else label
                 aside = (one.aside or _is_batch_time(one, rows)) and not promote
                 kind = ASIDE if aside else "curve"
                 self._names[rows.template, i] = Metric(label, name, kind, one.unit, rows.step_unit)
 
-    def _overlaid(self, template: Template, one: Field) -> str | None:
-        """What tells a field from the same label on lines of another kind, which begin with another name; the first
-        kind to print it has the label alone."""
+    def _overlaid(self, rows: _Rows, one: Field) -> str | None:
+        """What tells a field from the same label on lines of another kind, which begin with another result and stand
+        at the same steps; the first kind to print it has the label alone."""
+        template = rows.template
         values = [value for value in template.values if value.role == "value"]
         # A duration in other words is no number: asides come and go.
         names = [value.label for value in values if not value.aside] or [value.label for value in values]
         if not template.positions or not names:
             return None
-        first = self._openers.setdefault((_base_name(one), one.label, _level(template)), names[0])
-        return None if first == names[0] else names[0] if names[0] != one.label else "2"
+        said = (_base_name(one), one.label, _level(template))
+        opener, steps = self._openers.setdefault(said, (names[0], set(rows.steps)))
+        if opener == names[0] or (steps and steps.isdisjoint(rows.steps)):
+            return None
+        return names[0] if names[0] != one.label else "2"
 
     def _curves(self, groups: list[_Rows]) -> Iterator[Curve]:
         """Curves of one run's rows; a metric that several kinds print is put in the order of lines."""
