@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from expdb.parsers import Options
-from expdb.parsers.logs.lines import EXAMPLES, decimals_of
+from expdb.parsers.digits import decimals_of
+from expdb.parsers.logs.lines import EXAMPLES
 from expdb.parsers.reading import Reading, Sample
 from expdb.parsers.runs import Boundaries
 from expdb.parsers.tabular.headers import count_of, metric_of, step_rank

@@ -17,7 +17,8 @@ from itertools import compress
 
 from expdb import metrics
 from expdb.parsers import CERTAIN, Options
-from expdb.parsers.logs.lines import EXAMPLES, decimals_of, is_log_line
+from expdb.parsers.digits import decimals_of
+from expdb.parsers.logs.lines import EXAMPLES, is_log_line
 from expdb.parsers.reading import Block, Reading, Sample
 from expdb.parsers.runs import Boundaries
 from expdb.parsers.tabular.columns import Column, Plan, plan_of

@@ -17,7 +17,8 @@ from operator import lt
 from expdb import metrics
 from expdb.errors import UsageError
 from expdb.parsers import CERTAIN, Options
-from expdb.parsers.logs.lines import EXAMPLES, decimals_of
+from expdb.parsers.digits import decimals_of
+from expdb.parsers.logs.lines import EXAMPLES
 from expdb.parsers.logs.terminal import settle
 from expdb.parsers.matcher import Found, Matcher, Texts, pieces
 from expdb.parsers.reading import Reading, Sample

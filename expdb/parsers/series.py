@@ -10,7 +10,8 @@ from pathlib import PurePath
 
 from expdb import metrics
 from expdb.parsers import CERTAIN, Options
-from expdb.parsers.logs.lines import EXAMPLES, decimals_of
+from expdb.parsers.digits import decimals_of
+from expdb.parsers.logs.lines import EXAMPLES
 from expdb.parsers.reading import Reading, Sample
 from expdb.parsers.runs import Boundaries
 from expdb.parsers.tabular.headers import is_result, metric_of, split_around, time_ms

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from expdb.parsers import CERTAIN, Options
-from expdb.parsers.logs.lines import EXAMPLES, decimals_of
+from expdb.parsers.digits import decimals_of
+from expdb.parsers.logs.lines import EXAMPLES
 from expdb.parsers.reading import Reading, Sample
 from expdb.parsers.runs import Boundaries
 from expdb.parsers.tabular.headers import metric_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from expdb import metrics
 from expdb.errors import UsageError
-from expdb.parsers.logs.lines import decimals_of
+from expdb.parsers.digits import decimals_of
 from expdb.records import REPORTED, UNITS, Curve, Metric, Summary
 from expdb.store import reader
 from expdb.store import statements as sql

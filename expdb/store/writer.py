@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from uuid import uuid4
 
 from expdb import metrics
-from expdb.parsers.logs.lines import decimals_of
+from expdb.parsers.digits import decimals_of
 from expdb.parsers.reading import Digest
 from expdb.records import (
     ASIDE,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from expdb import metrics
+from expdb.parsers.digits import decimals_of
 from expdb.parsers.jsons import fields
 from expdb.parsers.jsons.text import PRINTED, JsonValue, elements
-from expdb.parsers.logs.lines import decimals_of
 from expdb.parsers.tabular.headers import STEP_LIMIT
 from expdb.records import ASIDE, CURVE, Curve, Event, LineKind, Metric, Points, RunStart
 

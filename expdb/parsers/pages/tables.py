@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from expdb import metrics
-from expdb.parsers.logs.lines import decimals_of
+from expdb.parsers.digits import decimals_of
 from expdb.parsers.pages.markup import TableBlock
 from expdb.records import REPORTED, Curve, Metric, Points, Repeat, RunStart, Unit
 

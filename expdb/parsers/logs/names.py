@@ -1,0 +1,127 @@
+"""What the numbers of a log are called: labels as printed, and canonical names that tell them apart."""
+
+import re
+from collections.abc import Sequence
+
+from expdb import metrics
+from expdb.parsers.logs.rows import Rows
+from expdb.parsers.logs.templates import Field, Template
+from expdb.records import ASIDE, Metric
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+class Names:
+    """Metrics of the fields of each kind of line.
+
+    Where two kinds print one name, the first has it for good: a log that grows must not change it.
+    """
+
+    def __init__(self) -> None:
+        self._metrics: dict[tuple[Template, int], Metric] = {}
+        self._named: set[Template] = set()
+        self._levels: dict[str, dict[str, set[str]]] = {}
+        # The first name on the lines that print a label first.
+        self._openers: dict[tuple[str, str, str], tuple[str, set[int]]] = {}
+
+    def metric(self, template: Template, place: int) -> Metric | None:
+        """The metric of a field, None where it is a step."""
+        return self._metrics.get((template, place))
+
+    def give(self, groups: list[Rows], accepted: Sequence[Template]) -> None:
+        """A metric for each field; what iterations and epochs print under one name are two."""
+        fresh = [rows for rows in groups if rows.template.values and rows.template not in self._named]
+        if not fresh:
+            return
+        fresh.sort(key=lambda rows: rows.lines[0])
+        for rows in fresh:
+            mine = _level_of(rows)
+            for one in rows.template.values if mine != "batch" else ():
+                self._levels.setdefault(_base_name(one), {}).setdefault(mine, set()).add(one.label)
+        promote = all(one.aside for template in accepted for one in template.values)
+        for rows in fresh:
+            self._named.add(rows.template)
+            mine = _level_of(rows)
+            for i, one in enumerate(rows.template.fields):
+                if one.role not in ("value", "average", "of"):
+                    continue
+                name = _base_name(one)
+                label = f"{one.heading} {one.label}" if one.heading else one.label
+                if mine == "batch":
+                    name += "_batch"
+                elif next(iter(self._levels[name])) != mine:
+                    # The first to print it has the name for good: a log that grows must not change it.
+                    lead = rows.template.lead if mine == "none" else ""
+                    if lead:
+                        name, label = _joined_name(lead, name), f"{lead} {label}"
+                    else:
+                        name += "_step" if mine == "iteration" else "_epoch"
+                if other := self._overlaid(rows, one):
+                    name, label = f"{name}_{other}", f"{label} ({other})"
+                label = f"{label} (avg)" if one.role == "average" else label
+                aside = (one.aside or _is_batch_time(one, rows)) and not promote
+                kind = ASIDE if aside else "curve"
+                self._metrics[rows.template, i] = Metric(label, name, kind, one.unit, rows.step_unit)
+
+    def _overlaid(self, rows: Rows, one: Field) -> str | None:
+        """What tells a field from the same label on lines of another kind, which begin with another result and stand
+        at the same steps; the first kind to print it has the label alone."""
+        template = rows.template
+        values = [value for value in template.values if value.role == "value"]
+        # A duration in other words is no number: asides come and go.
+        names = [value.label for value in values if not value.aside] or [value.label for value in values]
+        if not template.positions or not names:
+            return None
+        said = (_base_name(one), one.label, _level(template))
+        opener, steps = self._openers.setdefault(said, (names[0], set(rows.steps)))
+        if opener == names[0] or (steps and steps.isdisjoint(rows.steps)):
+            return None
+        return names[0] if names[0] != one.label else "2"
+
+    def told(self, template: Template) -> tuple[tuple[str, str, str], ...]:
+        out = []
+        for i, one in enumerate(template.fields):
+            metric = self._metrics.get((template, i))
+            if metric:
+                why = "aside" if metric.kind == ASIDE else one.role
+                out.append((metric.label, metric.name, why + (f", {metric.unit}" if metric.unit else "")))
+            elif one.role in ("epoch", "iteration"):
+                out.append((one.label, one.role, f"step: {one.why or 'its name'}"))
+        return tuple(out)
+
+
+def _is_batch_time(one: Field, rows: Rows) -> bool:
+    """How long a batch took is no result."""
+    quantity = metrics.meaning_of(one.label).quantity
+    return quantity is not None and quantity.unit == "s" and "iteration" in rows.template.positions
+
+
+def _base_name(one: Field) -> str:
+    name = metrics.canonical(one.label.partition(" (")[0] if one.label.endswith(")") else one.label, split=one.split)
+    if one.heading:
+        name = _joined_name(one.heading, name)
+    return f"{name}_avg" if one.role == "average" else name
+
+
+def _joined_name(words: str, name: str) -> str:
+    split, slash, last = name.rpartition("/")
+    return f"{split}{slash}{'_'.join(_WORD.findall(words)).lower()}_{last}"
+
+
+def _level(template: Template) -> str:
+    if "iteration" in template.positions:
+        return "batch" if template.split not in (None, metrics.TRAIN) and template.counts_batches else "iteration"
+    return "epoch" if template.positions else "none"
+
+
+def _level_of(rows: Rows) -> str:
+    """What a kind of line sums up, by its first: one that begins with the last batch is of all of them."""
+    level = _level(rows.template)
+    if level == "batch":
+        if any(one.role == "epoch" and one.split for one in rows.template.fields):
+            # mmcv's `Epoch(val) [1][79]`.
+            return "epoch"
+        totals, counts = rows.totals(), rows.column("iteration")
+        if totals and counts and totals[0] == counts[0]:
+            return "epoch"
+    return level
