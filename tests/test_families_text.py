@@ -302,7 +302,6 @@ FAMILIES: dict[str, tuple[int, list[Expected]]] = {
     "marian": (
         1,
         [
-            ("sen", 8, 32.0, 128.0, 8000),
             ("cost", 8, 7.8, 6.4, 8000),
             ("lr", 8, 1.875e-05, 0.00015, 8000),
             ("val/cross_entropy", 4, 80.5, 50.5, 2),

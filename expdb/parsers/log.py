@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from expdb.parsers import CERTAIN, Options
 from expdb.parsers.logs.lines import LineReader, is_log_line
@@ -15,6 +16,9 @@ SUMMARY = "any log of lines with steps and values; the kinds of line are found i
 _CODE = re.compile(r"^[ \t]*(?:import \w|from [\w.]+ import |def \w+\(|class \w+|return\b|print\(|@\w+$)", re.MULTILINE)
 # The most a reader of single lines can be sure of: a page has log lines too.
 _SURE = 0.9
+# So many lines are looked at from the beginning, and as many from the rest, in runs of neighbours.
+_LINES = 160
+_RUN = 8
 _OPENING = 8192
 _MANY = 20
 
@@ -30,7 +34,17 @@ def recognise(sample: Sample) -> float:
     if opening and len(opening) < len(text) and _points_in(opening) >= _MANY and not _CODE.search(opening):
         return _SURE
     # A program prints, too, and quotes what it prints; but some logs begin with the program.
-    return _SURE if _points_in(text) > 2 * len(_CODE.findall(text)) else 0.0
+    return _SURE if _points_in(_some_of(text)) > 2 * len(_CODE.findall(text)) else 0.0
+
+
+def _some_of(text: str) -> str:
+    """The first lines of a text, and neighbours from all over the rest: enough to see a training in it."""
+    lines = text.split("\n")
+    if len(lines) <= 2 * _LINES:
+        return text
+    stride = max(_RUN, (len(lines) - _LINES) // (_LINES // _RUN))
+    rest = (lines[at : at + _RUN] for at in range(_LINES, len(lines), stride))
+    return "\n".join([*lines[:_LINES], *chain.from_iterable(rest)]) + "\n"
 
 
 def _points_in(text: str) -> int:

@@ -256,7 +256,8 @@ class LineReader:
             moves = len(set(position_texts(rows))) > 1
             if template.known:
                 return template.exact or (count > 1 and moves) or varies(rows)
-            return (template.exact and _tells(template)) or (count > 2 and moves and has_points(rows))
+            told = template.exact and template.has_epoch and _tells(template)
+            return told or (count > 2 and moves and has_points(rows) and not _is_timing(template))
         if template.exact and template.known and sum(metrics.is_known(one.label) for one in values) > 1:
             return True
         told = template.exact or template.split is not None or len(values) > 2
@@ -384,7 +385,7 @@ class LineReader:
         if vague or not groups:
             for rows in groups:
                 split = rows.template.split or (metrics.TRAIN if "iteration" in rows.template.positions else None)
-                if split and not _is_vague(rows.template):
+                if split and _speaks(rows.template) and not _is_vague(rows.template):
                     marks += zip(rows.lines, [split] * len(rows.lines), strict=True)
             marks += [(number, split) for number, said in rest if len(said) < 100 and (split := split_in(said))]
             marks.sort(key=lambda mark: mark[0])
@@ -474,13 +475,19 @@ class LineReader:
             yield _merged(metric, parts)
 
 
+# Prose is not taken apart.
+_NUMBERED = re.compile(r"\d|nan|inf", re.IGNORECASE).search
+
+
 def _taken_apart(line: str) -> tuple[Template | None, Sequence[str]]:
     """A line's kind and the texts of its fields."""
     if form := form_of(line):
         found = re.fullmatch(form.pattern, line)
         assert found is not None, "a form fits its line"
         return form, found.groups()
-    parts = pieces(line) if len(line) <= LINE_LIMIT else [line]
+    if len(line) > LINE_LIMIT or not _NUMBERED(line):
+        return None, ()
+    parts = pieces(line)
     template = template_of_parts(parts) if len(parts) > 1 else None
     return template, [parts[2 * one.index + 1] for one in template.fields] if template else ()
 
@@ -535,6 +542,17 @@ def _is_bar(template: Template) -> bool:
         and not any(one.split for one in template.values)
         and template.fields[1].role == "total"
     )
+
+
+def _is_timing(template: Template) -> bool:
+    """Whether all it measures is how long something took."""
+    return all(one.aside or one.unit in ("s", "ms", "min", "h") for one in template.values)
+
+
+def _speaks(template: Template) -> bool:
+    """Whether the line as a whole speaks of its split, rather than a label: "Test: loss 0.3", not "test loss 0.3"."""
+    said = any(one.split and metrics.meaning_of(one.label).split is None for one in template.values)
+    return said or "iteration" in template.positions
 
 
 def _is_vague(template: Template) -> bool:

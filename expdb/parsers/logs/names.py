@@ -58,6 +58,9 @@ class Names:
                         name += "_step" if mine == "iteration" else "_epoch"
                 if other := self._overlaid(rows, one):
                     name, label = f"{name}_{other}", f"{label} ({other})"
+                if one.aside and metrics.is_result(one.label):
+                    # "Saving checkpoint, acc 45.0" says once more what a curve says.
+                    name, label = f"{name}_best", f"{label} (best)"
                 label = f"{label} (avg)" if one.role == "average" else label
                 aside = (one.aside or _is_batch_time(one, rows)) and not promote
                 kind = ASIDE if aside else "curve"

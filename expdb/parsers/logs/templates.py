@@ -34,7 +34,8 @@ _FREE = (
 )
 # Of a number that is glued to letters, these are no part: "3 nan iterations" has one number.
 _PLAIN = (
-    r"(?:(?<![\w)\]}.])[-+])?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?(?![\d.]*\.\d)"
+    # "0,534" and "1,234.5" may be read in two ways, and so are not read.
+    r"(?!\d+,\d+(?:\.\d+)?(?![\d,]))(?:(?<![\w)\]}.])[-+])?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?(?![\d.]*\.\d)"
     r"|(?<![\w.])[-+]?(?<!of )(?i:nan|inf(?:inity)?)(?![\w@/\-])"
 )
 # Blanks are only looked through from their first on: a line of blanks would take for ever.
@@ -698,6 +699,8 @@ class _Reader:
             if i > first:
                 unit = _UNIT_AFTER.match(text)
                 text = text[unit.end() :] if unit else text
+                if self.texts[i - 1].rstrip().endswith("第") and (counted := _COUNTED.match(text)):
+                    text = text[counted.end() :]
             if first <= i < self.count:
                 field = self.fields[i - first]
                 label = field.label if field.role != "total" and field.label != "counter" else ""
