@@ -19,7 +19,7 @@ class Endings:
         self._last: dict[Template, Place] = {}
         self._chains: list[Place] = []
 
-    def pieces(self, groups: list[Rows], unfinished: int | None) -> list[tuple[int, int, str | None]]:
+    def pieces(self, groups: list[Rows]) -> list[tuple[int, int, str | None]]:
         """(first line, line behind the last, reason) of each piece; reason None continues the open run."""
         first, end = min(rows.lines[0] for rows in groups), max(rows.lines[-1] for rows in groups) + 1
         starts: list[tuple[int, str | None]] = [(first, None if self.begun else "")]
@@ -30,8 +30,6 @@ class Endings:
             within = self._phases(tellers)
             for line, place, template in sorted(every, key=lambda row: row[0]):
                 before = self._last.get(template)
-                if line == unfinished and line != first:
-                    continue
                 if before is not None and place < before and (place <= (self._first or place)):
                     if place[0] == before[0] and within:
                         self._last[template] = place

@@ -94,7 +94,6 @@ class LineReader:
         self._names = Names()
         self._steps = Steps()
         self._ends = Endings()
-        self._unfinished: int | None = None
         self._section: str | None = None
         # Totals of drawn bars that end in the results of an epoch.
         self._drawn: set[str] = set()
@@ -124,8 +123,6 @@ class LineReader:
         """Read whole lines, the first of which has the given number."""
         body, origins = settle(text)
         body = body[:-1] if body.endswith("\n") else body
-        # Half a number may be what a program has not finished to print: no run begins with it.
-        self._unfinished = None if text.endswith("\n") else line + text.count("\n")
         groups, rest = self._read(body)
         # A state of a rewritten line has that line's number.
         at = range(line, line + body.count("\n") + 1) if origins is None else [line + origin for origin in origins]
@@ -417,7 +414,7 @@ class LineReader:
             yield from self._thread_events(groups, threads)
             self._pass(rest)
             return
-        for first, last, reason in self._ends.pieces(groups, self._unfinished):
+        for first, last, reason in self._ends.pieces(groups):
             if reason is not None:
                 upto = bisect_left(rest, first, passed, key=lambda one: one[0])
                 self._pass(rest[passed:upto])
