@@ -11,6 +11,7 @@ from readings import Read, ReadRun, read
 from expdb import parsers
 from expdb.errors import InputError
 from expdb.parsers import reading
+from expdb.parsers.pages.markup import has_captions, has_markup, scan
 from expdb.parsers.reading import Reading
 
 DATA = Path(__file__).parent / "data"
@@ -331,6 +332,17 @@ PIECES = st.sampled_from(
         *("VGG\n", "改用\n", "\r\n", "epoch 3, loss 1<br>\n", "> ", "  ", "\ufeff", "\0"),
     ]
 )  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=40).map("".join))
+def test_what_is_a_page_is_seen_before_it_is_taken_apart(text: str) -> None:
+    whole = scan(text)
+    if whole.blocks and (whole.marked or whole.headed or whole.captioned):
+        assert has_markup(text) or has_captions(text)
+    first = scan(text, enough=lambda page: page.marked)
+    assert first.blocks == whole.blocks[: len(first.blocks)]
+    assert first.marked or first.blocks == whole.blocks
+    assert first.title == whole.title
 
 
 @given(st.lists(PIECES, max_size=40).map("".join))

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from expdb.parsers import Options
 from expdb.parsers.logs.lines import EXAMPLES, LineReader, epoch_of
-from expdb.parsers.pages.markup import LogBlock, Page, Place, TableBlock, scan
+from expdb.parsers.pages.markup import LogBlock, Page, Place, TableBlock, has_captions, has_markup, scan
 from expdb.parsers.pages.tables import TableReader, has_numbers
 from expdb.parsers.reading import Reading, Sample
 from expdb.records import Document, Event, RunStart, Unparsed
@@ -27,10 +27,17 @@ def recognise(sample: Sample) -> float:
     text = sample.text
     if not sample.fits or (not text.startswith(("---", "#")) and not any(sign in text for sign in _SIGNS)):
         return 0.0
-    page = scan(text)
+    if not has_markup(text) and not has_captions(text):
+        return 0.0
+    tables = TableReader(frozenset())
+
+    def enough(page: Page) -> bool:
+        return page.marked and (not sample.whole or _is_result(page.blocks[-1], tables))
+
+    page = scan(text, enough)
     if not page.blocks or not _is_page(page):
         return 0.0
-    if _has_results(page) or not sample.whole:
+    if not sample.whole or any(_is_result(block, tables) for block in page.blocks):
         return 1.0
     # The person may yet say which columns hold results.
     return _NUMBERS if any(isinstance(block, TableBlock) and has_numbers(block) for block in page.blocks) else 0.0
@@ -88,9 +95,8 @@ def _goes_on(before: LogBlock, after: LogBlock) -> bool:
     return last is None or first is None or last <= first <= last + 1
 
 
-def _has_results(page: Page) -> bool:
-    reader = TableReader(frozenset())
-    return any(isinstance(block, LogBlock) or reader.has_results(block) for block in page.blocks)
+def _is_result(block: LogBlock | TableBlock, tables: TableReader) -> bool:
+    return isinstance(block, LogBlock) or tables.has_results(block)
 
 
 def _name(place: Place, title: str | None) -> str | None:

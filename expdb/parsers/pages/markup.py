@@ -6,19 +6,24 @@ Sources: CommonMark 0.31 (fences 4.5, ATX headings 4.2), GitHub Flavored Markdow
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from expdb.parsers.logs.lines import epoch_of, is_log_line
 
 CAPTION_COLUMNS = 60
 NOISE_LINES = 20
+# So far into a text without markup its first log stands.
+_OPENING = 1 << 14
 
 # Patterns run over whole pages: none may read the same blanks in two ways.
 # A fence may open within a quote or a list item; back-ticks behind back-ticks are code in a line.
 _FENCE = re.compile(r"(?:[ \t>]|[-*+][ \t]|\d{1,9}[.)][ \t])*(`{3,}(?!.*`)|~{3,})")
 _FENCE_END = re.compile(r"[ \t>]*(`{3,}|~{3,})[ \t]*$")
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t](.*)")
+# Nearly so, and sooner known.
+_FENCE_OR_HEADING = re.compile(r"[ \t>\d.)*+-]*(?:`{3}|~{3})| {0,3}#{1,6}[ \t]")
+_RULE = re.compile(r"[-|: \t\r]+")
 _DELIMITER = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
 _BOLD = re.compile(r"(\*\*|__)((?:(?!\1).)+)\1[ \t]*[:：]?")
 _OURS = re.compile(r"\s*<!--\s*expdb\b")
@@ -121,13 +126,44 @@ class Page:
     prose: int = 0
 
 
-def scan(text: str) -> Page:
-    """The blocks of a page, in order."""
-    return _Scanner(text.split("\n")).page()
+def has_markup(text: str) -> bool:
+    """Whether there is front matter, a fence, a heading or a table, or what looks like one."""
+    above = ""
+    for line in text.split("\n"):
+        if _FENCE_OR_HEADING.match(line):
+            return True
+        if "|" in above and "-" in line and _RULE.fullmatch(line) and len(cells(line)) == len(cells(above)):
+            return True
+        above = line
+    return text[: text.find("\n")].rstrip() == "---"
+
+
+def has_captions(text: str) -> bool:
+    """Whether a text without markup may have captions and, near its beginning, a log: most logs have no caption."""
+    lines = text.split("\n")
+    above = ""
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        stands_alone = not above or above.isspace()
+        above = line
+        if ("**" in line or "__" in line) and _BOLD.fullmatch(line.strip()):
+            break
+        if not stands_alone or not line or _caption(line) is None or is_log_line(line):
+            continue
+        if not after.strip() or is_log_line(after):
+            break
+    else:
+        return False
+    return any(map(is_log_line, text[:_OPENING].split("\n")))
+
+
+def scan(text: str, enough: Callable[[Page], bool] | None = None) -> Page:
+    """The blocks of a page, in order. enough: asked after each block whether to stop at it."""
+    return _Scanner(text.split("\n"), enough).page()
 
 
 class _Scanner:
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: list[str], enough: Callable[[Page], bool] | None = None) -> None:
+        self.enough = enough
         self.lines = [line.removesuffix("\r") for line in lines]
         self.at = 0
         self.out = Page()
@@ -146,8 +182,13 @@ class _Scanner:
         self.has_headings = any(True for _ in self._atx(start))
         self.out.marked, self.out.headed = bool(self.out.front), self.has_headings
         self.at = start
+        known = 0
         while self.at < len(self.lines):
             self._block()
+            if self.enough and len(self.out.blocks) > known:
+                known = len(self.out.blocks)
+                if self.enough(self.out):
+                    break
         self.out.title = self.out.front.get("title") or self._first_title(start)
         return self.out
 
@@ -240,27 +281,13 @@ class _Scanner:
 
     def _caption_of(self, line: str) -> str | None:
         """The text of a short line that stands alone, or of one in bold."""
-        text = line.strip()
-        if bold := _BOLD.fullmatch(text):
+        if bold := _BOLD.fullmatch(line.strip()):
             return plain(bold[2]) or None
         above = self.at not in (0, self.fence_end) and bool(self.lines[self.at - 1].strip())
-        if above:
+        text = None if above else _caption(line)
+        if text is None:
             return None
-        text = plain(text).rstrip(":： ")
-        if number := _NUMBERED.match(text):
-            # "3. NIN" is a heading, "3. Download the data" an item of a list.
-            text = text[number.end() :]
-            if not (_is_name(text) and re.search(r"[A-Z\d]", text)):
-                return None
         below = self.at + 1 < len(self.lines) and bool(self.lines[self.at + 1].strip())
-        # What stands in brackets is a remark: "ResNet-50 (pretrained, lr=0.01)". Right behind a word they are a call.
-        if (
-            not text
-            or re.search(r"\w\(", text)
-            or is_wide(text, CAPTION_COLUMNS)
-            or _NO_CAPTION.search(_IN_BRACKETS.sub(" ", text).strip())
-        ):
-            return None
         if below:
             # A caption may sit right on top of what it names.
             after = self.lines[self.at + 1]
@@ -359,6 +386,25 @@ class _Scanner:
         self.out.blocks.append(block)
 
 
+def _caption(line: str) -> str | None:
+    """What a line that stands alone may name: a few words, no sentence."""
+    text = plain(line.strip()).rstrip(":： ")
+    if number := _NUMBERED.match(text):
+        # "3. NIN" is a heading, "3. Download the data" an item of a list.
+        text = text[number.end() :]
+        if not (_is_name(text) and re.search(r"[A-Z\d]", text)):
+            return None
+    # What stands in brackets is a remark: "ResNet-50 (pretrained, lr=0.01)". Right behind a word they are a call.
+    if (
+        not text
+        or re.search(r"\w\(", text)
+        or is_wide(text, CAPTION_COLUMNS)
+        or _NO_CAPTION.search(_IN_BRACKETS.sub(" ", text).strip())
+    ):
+        return None
+    return text
+
+
 def _closes(line: str, mark: str) -> bool:
     found = _FENCE_END.match(line)
     return found is not None and found[1].startswith(mark)
@@ -386,7 +432,9 @@ def _is_name(text: str) -> bool:
 
 def is_wide(text: str, most: int) -> bool:
     """Whether the text needs more terminal columns than most."""
-    return len(text) > most or sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text) > most
+    if text.isascii() or len(text) > most:
+        return len(text) > most
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text) > most
 
 
 def plain(text: str) -> str:
