@@ -134,13 +134,27 @@ NOTHING = {
     "results": "Validation results\nsteps: 100\nvalid loss: 5.3\nvalid accuracy: 0.2\nlr: 0.1",
     "a JSON line": '{"epoch": 3, "train_loss": 0.5, "lr": 0.1, "time": 3}',
     "source": "import torch\nlr = 0.1\nbatch = 32\nmodel = net(9)\nx = y",
-    "two rows": "lr: 0.1\nbatch_size: 32",
+    "two rows": "shards: 4\nbatch_size: 32",
     "a traceback": 'Traceback (most recent call last):\n  File "train.py", line 3\nValueError: no\nFoo: a\n',
     "pip": "$ python -m pip install torch\nCollecting torch\n$ python setup.py install",
     "progress": "saved: a.pth\nsaved: b.pth\nsaved: c.pth\nsaved: d.pth",
     "urls": "http://a.example/x\nhttps://b.example/y\nftp://c.example/z",
     "levels": "WARNING: low\nERROR: high\nINFO: none",
 }
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("lr: 0.1\nbatch_size: 32", {"lr": "0.1", "batch_size": "32"}),
+        ("Learning rate = 0.2, Batch size = 8", {}),
+        ("Learning rate = 0.2\nBatch size = 8", {"Learning rate": "0.2", "Batch size": "8"}),
+        ("--lr 0.1\n--weight-decay 1e-4", {"lr": "0.1", "weight_decay": "1e-4"}),
+        ("lr: 0.1", {}),
+    ],
+)
+def test_two_rows_are_enough_where_both_name_a_known_setting(text: str, found: dict[str, str]) -> None:
+    assert params(text) == found
 
 
 @pytest.mark.parametrize("name", NOTHING)

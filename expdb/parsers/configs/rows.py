@@ -29,6 +29,18 @@ _ENVIRONMENT = re.compile(
     r"|torchvision|torchaudio|numpy|opencv|mm(?:cv|engine|det|seg|cls)|transformers|tensorflow|detectron2|tokenizers"
     r"|datasets|coreclock|pcibusid|devicememory\w+)$"
 )
+# Two of these are a configuration; of other keys it takes three.
+_SETTINGS = frozenset(
+    (
+        *("lr", "learningrate", "initlr", "baselr", "batchsize", "trainbatchsize", "testbatchsize", "weightdecay"),
+        *("momentum", "dropout", "dropoutrate", "optimizer", "optim", "scheduler", "lrscheduler", "seed", "randomseed"),
+        *("model", "modelname", "arch", "architecture", "backbone", "dataset", "datasetname", "numworkers", "workers"),
+        *("epochs", "numepochs", "nepochs", "maxepochs", "totalepochs", "hiddensize", "hiddendim", "numlayers"),
+        *("imagesize", "imgsize", "inputsize", "seqlen", "seqlength", "maxlen", "maxlength", "warmup", "warmupsteps"),
+        *("warmupepochs", "numclasses", "device", "gamma", "numheads", "embeddim", "gradclip"),
+    )
+)
+_NO_LETTER = re.compile(r"[^a-z]")
 _VERSION = re.compile(r"v?\d+\.\d+(?:\.|$)")
 
 
@@ -84,9 +96,14 @@ class Rows:
         found: dict[str, str] = {}
         for key, value in pairs:
             found[key] = f"{found[key]}, {value}" if key in found else value
-        if len(found) < 3 or len(found) < 0.6 * len(pairs) or is_measured(pairs):
+        enough = len(found) > 2 or (len(found) == 2 and all(map(_is_known_setting, found)))
+        if not enough or len(found) < 0.6 * len(pairs) or is_measured(pairs):
             return None
         return list(found.items())
+
+
+def _is_known_setting(key: str) -> bool:
+    return _NO_LETTER.sub("", key.rpartition(".")[2].lower()) in _SETTINGS
 
 
 def row_of(body: str) -> tuple[str, Pairs] | None:
