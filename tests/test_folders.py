@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from expdb import ingest as verb
 from expdb import parsers, plugins
 from expdb.ingest import Outcome, Request
-from expdb.parsers import configuration, folders
+from expdb.parsers import folders
+from expdb.parsers.configs.files import settings_of
 from expdb.parsers.reading import Reading, Sample
 from expdb.records import ASIDE, Curve, Event, LineKind, Metric, Points, RunStart, Unparsed
 from expdb.store import reader
@@ -501,7 +502,7 @@ args: !!python/object:argparse.Namespace
 url: http://a.b/c
 empty:
 """
-    assert configuration.flat(text) == {
+    assert settings_of(text) == {
         "lr": "0.1",
         "model.name": "res net: 18",
         "model.layers": "[3, 4]",
@@ -509,11 +510,19 @@ empty:
         "args.gpus": "2",
         "url": "http://a.b/c",
     }
-    assert configuration.flat('{"a": {"b": [1], "c": null}, "d": "x"}') == {"a.b": "[1]", "a.c": "null", "d": "x"}
-    assert configuration.flat("{") == {}
+    assert settings_of('{"a": {"b": [1], "c": null}, "d": "x"}') == {"a.b": "[1]", "a.c": "null", "d": "x"}
+    assert settings_of("{") == {}
+    assert settings_of('{"a": ' * 100_000) == {}
+
+
+def test_secrets_of_a_settings_file_are_no_params() -> None:
+    said = {"lr": "0.1", "pad_token": "<pad>", "num_tokens": "5"}
+    secret = {"password": "x", "hub_token": "x", "wandb.api_key": "x", "aws-secret-key": "x", "OPENAI_API_KEY": "x"}
+    assert settings_of(json.dumps({**said, **secret})) == said
+    assert settings_of("".join(f"{key}: {value}\n" for key, value in {**said, **secret}.items())) == said
 
 
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reader_of_settings(text: str) -> None:
-    configuration.flat(text)
-    configuration.flat("a:\n" + text)
+    settings_of(text)
+    settings_of("a:\n" + text)

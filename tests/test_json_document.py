@@ -301,3 +301,10 @@ def test_documents_of_anything_never_break_the_reader(value: object, indent: int
     text = text[: len(text) - cut] or "{"
     if json_document.recognise(Sample(text, whole=True, name="a.json")) > 0:
         read(text, as_format=json_document.NAME)
+
+
+def test_secrets_are_no_params() -> None:
+    said = {"config": {"lr": 0.1, "wandb_api_key": "x", "hub_token": "x", "pad_token": "<pad>"}}
+    history = [{"epoch": n, "loss": 1 / (n + 1), "password": "x"} for n in range(3)]
+    (run,) = read(json.dumps({**said, "log_history": history}).encode(), path="a.json").runs
+    assert run.start.params == {"config.lr": "0.1", "config.pad_token": "<pad>"}

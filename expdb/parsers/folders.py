@@ -22,7 +22,8 @@ from typing import Literal
 
 from expdb import metrics, parsers
 from expdb.errors import InputError, MissingExtraError
-from expdb.parsers import configuration, tensorboard
+from expdb.parsers import tensorboard
+from expdb.parsers.configs.files import settings_of
 from expdb.parsers.framing import is_event_file
 from expdb.parsers.reading import EmptyError, NotTextError, Reading
 from expdb.records import Curve, Event, LineKind, Metric, Points, RunStart, Unparsed
@@ -314,10 +315,7 @@ _SACRED_WORDS = ("status", "command", "start_time", "stop_time", "result", "expe
 
 def _words(text: str) -> dict[str, str]:
     """What a Sacred run.json says about the run as a whole."""
-    try:
-        said = configuration.flat(text)
-    except RecursionError:
-        return {}
+    said = settings_of(text)
     return {f"sacred.{key}": said[key] for key in _SACRED_WORDS if said.get(key, "null") != "null"}
 
 
@@ -388,7 +386,7 @@ def _part(member: Member, reading: Reading, known: parsers.Parsers, options: par
             text = reading.text
         except NotTextError:
             return None
-        params = configuration.flat(text) if member.role == "params" else {}
+        params = settings_of(text) if member.role == "params" else {}
         tags = _words(text) if member.role == "words" else {}
         return Part(member, reading, member.role, 1, (RunStart(0, 1, params=params, tags=tags),))
     parser = parsers.reader_of(reading, known)

@@ -4,6 +4,8 @@ import re
 import shlex
 from collections.abc import Iterable
 
+from expdb.parsers.secrets import HIDDEN, is_secret
+
 _LONGEST = 20_000
 _PROMPT = re.compile(
     r"(?:\([\w.\-]+\)[ \t]*)?"
@@ -31,16 +33,6 @@ _ENDS = re.compile(r"(?:\d|&)?(?:>>?|<)(?:&?\d|\S.*)?|\||\|\||&&?|;")
 _NUMBER = re.compile(r"-\.?\d[\d.eE+\-]*")
 _FLAG = re.compile(r"--?([^\W\d][\w.\-/]*)(?:=(.*))?", re.DOTALL)
 _OVERRIDE = re.compile(r"\+{0,2}([^\W\d][\w.@/\-]*)=(.*)", re.DOTALL)
-_SECRET = re.compile(
-    r"(?i)(?:^|[._\-])"
-    r"(?:(?:hub|auth|access|api|bearer|hf|wandb)[_\-]?token|api[_\-]?key|passw(?:or)?d|secret(?:[_\-]key)?)$"
-)
-HIDDEN = "***"
-
-
-def is_secret(key: str) -> bool:
-    """Whether a setting is nobody's business: a token, a password."""
-    return _SECRET.search(key) is not None
 
 
 def command_in(line: str) -> tuple[str, bool] | None:

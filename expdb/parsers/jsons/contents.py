@@ -13,6 +13,7 @@ from expdb.parsers.jsons.columns import text_of
 from expdb.parsers.jsons.records import TEXT_LIMIT, RecordReader
 from expdb.parsers.jsons.series import Series, by_place, exported, sacred, series_events
 from expdb.parsers.jsons.text import PLAIN, Batch, JsonValue, Skipped, elements, flat, members, widened
+from expdb.parsers.secrets import is_secret
 from expdb.records import REPORTED, Curve, Event, LineKind, Metric, Points, RunStart, Unit, Unparsed
 
 _SURE, _RATHER = 0.95, 0.8
@@ -219,6 +220,7 @@ def _stated(leaves: list[Leaf]) -> tuple[dict[str, str], dict[str, str]]:
         if (
             value is None
             or value == {}
+            or is_secret(leaf.path[-1])
             or leaf.path[0] == _CALLBACKS
             or (isinstance(value, list) and any(isinstance(x, dict | list) for x in value))
         ):
@@ -330,7 +332,7 @@ def _results(text: str, value: Mapping[str, JsonValue], leaves: list[Leaf]) -> _
     tags: dict[str, str] = {}
     for leaf in rest:
         said = leaf.value
-        if said is None or isinstance(said, list | dict) or len(text_of(said)) > TEXT_LIMIT:
+        if said is None or isinstance(said, list | dict) or is_secret(leaf.path[-1]) or len(text_of(said)) > TEXT_LIMIT:
             continue
         after = fields.role_of(leaf.label) or fields.is_aside(leaf.label) or leaf.path[0].startswith("_")
         (tags if after else params)[".".join(leaf.path)] = text_of(said)
@@ -368,7 +370,7 @@ def _run_of(text: str, value: Mapping[str, JsonValue], leaves: list[Leaf]) -> _R
         elif leaf.path[-1] == "UPDATE" and isinstance(leaf.value, list):
             for said in leaf.value:
                 key, mark, setting = str(said).partition("=")
-                if mark:
+                if mark and not is_secret(key):
                     params[key] = setting
         elif leaf.path in _SAID_OF_RUNS and isinstance(leaf.value, str):
             tags[f"sacred.{'.'.join(leaf.path)}"] = leaf.value

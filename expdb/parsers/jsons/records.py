@@ -20,6 +20,7 @@ from expdb.parsers.jsons import fields
 from expdb.parsers.jsons.columns import Column, Kind, Survey, text_of
 from expdb.parsers.jsons.steps import Steps, steps_of
 from expdb.parsers.jsons.text import PLAIN, PRINTED, Batch, JsonValue, Skipped
+from expdb.parsers.secrets import is_secret
 from expdb.records import ASIDE, CURVE, Curve, Event, LineKind, Metric, Points, RunStart, Unit
 
 # A longer text is no setting but a listing: the machine's state, a whole configuration file.
@@ -314,7 +315,7 @@ class _Settings:
         return of_run
 
     def _put(self, run: int, label: str, value: JsonValue) -> None:
-        if value is not None:
+        if value is not None and not is_secret(label):
             text = text_of(value)
             if len(text) <= TEXT_LIMIT:
                 self.of_run.setdefault(run, {}).setdefault(label, text)

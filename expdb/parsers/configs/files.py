@@ -1,8 +1,10 @@
-"""What a training was configured with: JSON and simple YAML files to params, nested keys joined by a dot."""
+"""Files that hold settings and nothing else: JSON and simple YAML to params, nested keys joined by a dot."""
 
 import json
 import re
 from collections.abc import Iterator
+
+from expdb.parsers.secrets import is_secret
 
 # Values beyond this are data, not settings.
 _VALUE_LIMIT = 1000
@@ -12,17 +14,20 @@ _COMMENT = re.compile(r"\s+#.*$")
 _TAG = re.compile(r"^(?:!\S*|&\S+)\s*")
 
 
-def flat(text: str) -> dict[str, str]:
-    """The settings a file states, as text; empty where it states none.
+def settings_of(text: str) -> dict[str, str]:
+    """The settings a file states, as text; empty where it states none. Secrets are left out.
 
     Of YAML: mappings by indentation, scalars, and lists, which are one value; tags and anchors are passed over.
     """
-    if text.lstrip()[:1] == "{":
-        try:
-            return dict(_leaves(json.loads(text)))
-        except ValueError:
-            return {}
-    return _yaml(text)
+    found = _json(text) if text.lstrip()[:1] == "{" else _yaml(text)
+    return {key: value for key, value in found.items() if len(value) <= _VALUE_LIMIT and not is_secret(key)}
+
+
+def _json(text: str) -> dict[str, str]:
+    try:
+        return dict(_leaves(json.loads(text)))
+    except (ValueError, RecursionError):
+        return {}
 
 
 def _leaves(node: object, trail: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
@@ -30,9 +35,7 @@ def _leaves(node: object, trail: tuple[str, ...] = ()) -> Iterator[tuple[str, st
         for key, value in node.items():
             yield from _leaves(value, (*trail, str(key)))
     elif trail:
-        text = node if isinstance(node, str) else json.dumps(node, ensure_ascii=False)
-        if len(text) <= _VALUE_LIMIT:
-            yield ".".join(trail), text
+        yield ".".join(trail), node if isinstance(node, str) else json.dumps(node, ensure_ascii=False)
 
 
 def _yaml(text: str) -> dict[str, str]:
@@ -62,7 +65,7 @@ def _yaml(text: str) -> dict[str, str]:
         value = _scalar(found["value"] or "")
         if value:
             out[".".join(name for _, name in trail)] = value
-    return {key: value for key, value in out.items() if len(value) <= _VALUE_LIMIT}
+    return out
 
 
 def _scalar(text: str) -> str:
