@@ -64,7 +64,9 @@ def ingest(
     params_from: Annotated[
         Optional[str],
         typer.Option(
-            "--params-from", help="Params from paths: lr(?P<lr>[\\d.]+) finds lr=0.1 in a_lr0.1.log.", metavar="REGEX"
+            "--params-from",
+            help="Params from paths: lr(?P<lr>\\d+(\\.\\d+)?) finds lr=0.1 in a_lr0.1.log.",
+            metavar="REGEX",
         ),
     ] = None,
     tags: Tags = None,

@@ -8,7 +8,7 @@ from expdb import metrics
 from expdb.errors import InputError
 from expdb.preview import Preview
 from expdb.records import ASIDE, Cell, LineKind, Unit
-from expdb.reports.text import number
+from expdb.reports.text import brief
 
 _NAMED = 3
 # What readers say of a table's columns that hold numbers and have no known name.
@@ -62,7 +62,7 @@ def units(found: Preview) -> list[UnitFound]:
     for (name, label), unit in guessed.items():
         quantity = metrics.meaning_of(name.rpartition("/")[2]).quantity
         values = ranges[name, label]
-        low, high = (number(Cell(*end)) for end in (min(values), max(values))) if values else ("nan", "nan")
+        low, high = (brief(Cell(*end)) for end in (min(values), max(values))) if values else ("nan", "nan")
         if (name, label) in printed:
             why = "the source says so"
         elif unit in metrics.RATIOS:

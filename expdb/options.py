@@ -93,7 +93,7 @@ def named_groups(regex: str | None, flag: str) -> re.Pattern[str] | None:
     """The regex, which must name groups."""
     if regex is None:
         return None
-    hint = f"{flag} 'lr(?P<lr>[\\d.]+)' finds lr"
+    hint = f"{flag} 'lr(?P<lr>\\d+(\\.\\d+)?)' finds lr"
     try:
         found = re.compile(regex)
     except (re.error, OverflowError, RecursionError) as error:

@@ -6,7 +6,7 @@ import pytest
 from commands import Expdb, expdb_in
 from conftest import log_lines
 
-REGEX = r"(?P<model>[a-z0-9]+)_lr(?P<lr>[\d.]+)_seed(?P<seed>\d+)"
+REGEX = r"(?P<model>[a-z0-9]+)_lr(?P<lr>\d+(\.\d+)?)_seed(?P<seed>\d+)"
 
 
 @pytest.fixture

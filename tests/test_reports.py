@@ -261,6 +261,30 @@ def test_a_number_shows_as_it_was_printed(cell: Cell, shown: str) -> None:
     assert text.number(cell) == shown
 
 
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        (Cell(0.5, 10), "0.5000000000"),
+        (Cell(0.51234567890123456, 17), "0.51235"),
+        (Cell(91.23456789012345), "91.23457"),
+        (Cell(-0.00012345678901234, 17), "-0.00012346"),
+        (Cell(1.2345678901234e-07), "1.2346e-07"),
+        (Cell(1.2345678901234e22), "1.2346e+22"),
+        (Cell(12345678.5), "12345678.5"),
+        (Cell(math.nan, 17), "nan"),
+        (Cell(None, 17), "—"),
+        (Cell("0.51234567890123456"), "0.51234567890123456"),
+    ],
+)
+def test_all_the_digits_of_a_float_are_five_for_the_eye(cell: Cell, shown: str) -> None:
+    assert text.brief(cell) == shown
+
+
+def test_a_file_of_values_keeps_every_digit_that_a_table_leaves_out() -> None:
+    table = Table((Column("loss", "loss", numeric=True),), ((Cell(0.5123456789012346, 16),),))
+    assert "0.5123456789012346" in render(table, "csv")
+
+
 @given(st.floats(allow_nan=False))
 def test_a_number_without_decimals_reads_back_as_itself(value: float) -> None:
     assert float(text.number(Cell(value))) == value

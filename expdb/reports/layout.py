@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from expdb.records import Cell, Column, Table
-from expdb.reports.text import number, one_line
+from expdb.reports.text import brief, one_line
 
 MARK: Final = "†"
 MARK_RULE: Final = "† reported on a page, without its curve"
@@ -62,4 +62,4 @@ def _column(column: Column, cells: Sequence[Cell]) -> PrintedColumn:
     # A mark is for telling apart: where every number is reported, the rules say so once.
     kinds = {cell.reported for cell in cells if cell.value is not None}
     marks = [cell.reported and cell.value is not None for cell in cells] if len(kinds) > 1 else []
-    return PrintedColumn(one_line(heading(column)), [number(cell) for cell in cells], marks, column.numeric)
+    return PrintedColumn(one_line(heading(column)), [brief(cell) for cell in cells], marks, column.numeric)

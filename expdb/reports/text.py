@@ -22,6 +22,10 @@ _ESCAPES: Final = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 # One column each in any terminal, so a table with a dash for a missing number does not wait for rich.
 _NARROW: Final = re.compile(r"[ -~\u00a1-\u00ac\u00ae-\u02ff\u2010-\u2027]*")
 
+# Who chooses how many digits to print behind the point chooses no more; below this, five of them would say little.
+_MOST_CHOSEN: Final = 10
+_SMALL: Final = 0.01
+
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _FLAT: Final = "▄"
 
@@ -103,6 +107,15 @@ def number(cell: Cell) -> str:
         return f"{value:.{cell.decimals}f}"
     # float() first: the repr of a NumPy number names its type.
     return str(value) if isinstance(value, int) else repr(float(value)).removesuffix(".0")
+
+
+def brief(cell: Cell) -> str:
+    """A cell for the eye: as `number`, but five digits behind the point where a program printed all of a float."""
+    shown = number(cell)
+    behind = shown.partition(".")[2]
+    if not isinstance(cell.value, float) or len(behind) <= _MOST_CHOSEN:
+        return shown
+    return f"{cell.value:.5f}" if abs(cell.value) >= _SMALL and "e" not in shown else f"{cell.value:.5g}"
 
 
 def sparkline(values: Sequence[float], columns: int) -> str:
