@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from expdb import explain, plugins, preview
 from expdb.ingest import Outcome, Request
-from expdb.listing import moment
+from expdb.listing import moment, span
 from expdb.parsers.pattern import ENOUGH_LINES, PREFIX
 from expdb.parsers.reading import BINARY
 from expdb.preview import Preview, PreviewMetric
@@ -93,7 +93,7 @@ def ingested(outcome: Outcome, path: object, request: Request) -> None:
             )
     unknown = [done.path for done in outcome.done if done.format is None]
     if unknown:
-        print(f"no log: {_count(len(unknown), 'file')}, 0 runs ({_names(unknown)})")
+        print(f"no log: {_count(len(unknown), 'file')}, 0 runs ({_few(unknown)})")
     if outcome.passed_over:
         names = [f"{name}: {kind}" for name, kind in outcome.passed_over]
         print(f"passed over: {_count(len(names), 'binary file')} ({_names(names)})")
@@ -144,9 +144,12 @@ def _count(n: int, noun: str) -> str:
 
 def _names(names: Sequence[str]) -> str:
     # Into a pipe everything goes; a person gets the first few.
-    shown = names[:_NAMED] if sys.stdout.isatty() else names
-    more = f", and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return visible(", ".join(shown) + more)
+    return _few(names) if sys.stdout.isatty() else visible(", ".join(names))
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f", and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return visible(", ".join(names[:_NAMED]) + more)
 
 
 def _tell(message: str, hint: str | None) -> None:
@@ -350,18 +353,12 @@ def _preview_row(one: PreviewMetric) -> tuple[Cell, ...]:
             Cell(one.name),
             Cell(one.label),
             Cell(one.unit),
-            Cell(_span(summary.first_step, summary.last_step, one.step_unit)),
+            Cell(span(summary.first_step, summary.last_step, one.step_unit) or "reported"),
         ),
         Cell(summary.count, 0),
         *(Cell(value, one.decimals) for value in numbers),
         Cell(_spark(one.values)),
     )
-
-
-def _span(first: int | None, last: int | None, step_unit: str) -> str:
-    if first is None:
-        return "reported"
-    return f"{step_unit} {first}–{last}" if first != last else f"{step_unit} {first}"
 
 
 def _spark(values: Sequence[float]) -> str | None:
@@ -408,7 +405,7 @@ def shown(database: Database, run: RunRecord) -> None:
         values = reader.outline(database, metric, _SPARK_COLUMNS)
         nothing = float("nan") if metric.count else None
         numbers = (metric.first_value, metric.last_value, metric.min_value, metric.max_value)
-        steps = _span(metric.first_step, metric.last_step, metric.step_unit)
+        steps = span(metric.first_step, metric.last_step, metric.step_unit) or "reported"
         rows.append(
             (
                 *(Cell(metric.key), Cell(metric.label), Cell(metric.unit), Cell(steps), Cell(metric.count, 0)),

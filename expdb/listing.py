@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from expdb.compare import Query, epochs, select
+from expdb.compare import Query, select
 from expdb.expressions import Condition
-from expdb.records import Cell, Column, Table
+from expdb.records import REPORTED, Cell, Column, Table
 from expdb.store.database import Database, ReadOnlySql
+from expdb.store.reader import RunRecord
 
 UID_SHOWN = 8
 
@@ -17,12 +18,28 @@ def runs(database: Database, experiment: str | None, where: Condition | None) ->
     rows = []
     for record in records:
         points = sum(metric.count for metric in record.metrics)
-        words = (record.uid[:UID_SHOWN], record.name, record.experiment, record.origin, record.status, epochs(record))
+        words = (record.uid[:UID_SHOWN], record.name, record.experiment, record.origin, record.status, _steps(record))
         rows.append((*map(Cell, words), Cell(len(record.metrics), 0), Cell(points, 0)))
-    words = ("uid", "run", "experiment", "origin", "status", "epochs")
+    words = ("uid", "run", "experiment", "origin", "status", "steps")
     return Table(
         (*(Column(w, w) for w in words), *(Column(w, w, numeric=True) for w in ("metrics", "points"))), tuple(rows)
     )
+
+
+def _steps(record: RunRecord) -> str | None:
+    """What the run's longest curve counts, and from where to where: `epoch 80–85`; None for reported results."""
+    curves = [one for one in record.metrics if one.kind != REPORTED and one.first_step is not None]
+    if not curves:
+        return None
+    longest = max(curves, key=lambda one: one.count)
+    return span(longest.first_step, longest.last_step, longest.step_unit)
+
+
+def span(first: int | None, last: int | None, step_unit: str) -> str | None:
+    """First and last step with what they count, `iteration 100–5000`; None where there are none."""
+    if first is None:
+        return None
+    return f"{step_unit} {first}–{last}" if first != last else f"{step_unit} {first}"
 
 
 def experiments(database: Database) -> Table:

@@ -369,6 +369,22 @@ def test_closed_streams_and_a_lost_folder_are_no_traceback(expdb: Expdb, tmp_pat
         assert "Traceback" not in done.stderr, (words, done.stderr)
 
 
+def test_ls_says_what_a_runs_steps_count(expdb: Expdb, tmp_path: Path) -> None:
+    log(tmp_path / "a.log", epochs=3)
+    (tmp_path / "b.log").write_text("iter 100 loss 0.5\niter 200 loss 0.4\n", "utf-8")
+    (tmp_path / "c.md").write_text("| model | accuracy |\n| - | - |\n| a | 0.5 |\n", "utf-8")
+    expdb("ingest", "a.log", "b.log", "c.md")
+    rows = json.loads(expdb("ls", "--format", "json").stdout)["rows"]
+    assert [row["steps"] for row in rows] == ["epoch 0–2", "iteration 100–200", None]
+
+
+def test_of_many_files_that_are_no_logs_a_few_are_named(expdb: Expdb, tmp_path: Path) -> None:
+    for n in range(6):
+        (tmp_path / f"{n}.txt").write_text(f"hello {n}\n", "utf-8")
+    said = expdb("ingest", *(f"{n}.txt" for n in range(6))).stdout
+    assert "no log: 6 files, 0 runs (0.txt, 1.txt, 2.txt, and 3 more)" in said
+
+
 def test_times_compare_in_seconds_and_words_are_not_more_than_numbers(expdb: Expdb, tmp_path: Path) -> None:
     for name, time in (("a", "1.5 min"), ("b", "95 s"), ("c", "80000 ms")):
         (tmp_path / f"{name}.log").write_text(f"epoch 1, loss 0.5, use time {time}\n", encoding="utf-8")
