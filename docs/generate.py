@@ -165,6 +165,27 @@ below, begins another run (tag `expdb.boundary` says where); one that steps back
   on a page gives its runs once, with both places.
 - Tables that `compare` wrote (a header such as `best(test/accuracy)`) and what a comment hides are not read. What
   stands between `<!-- expdb ... -->` and `<!-- /expdb -->` was written by expdb and is not read back.
+
+### Settings
+
+What a source says of how a run was configured becomes its params, as printed, nested keys joined by dots. A setting
+whose name says that it is secret (`api_key`, `password`, `hub_token`) is left out.
+
+## parse --json
+
+One object: `file`, `format`, `lines`, `unparsed` (lines not understood), `runs`; of a folder `sources`, its files. A
+run has `name`, `line_first`, `line_last`, `params`, `tags` and `metrics`. A metric has `name` (canonical), `label` (as
+printed), `unit`, `step_unit`, and `steps`, `lines` and `values` of one length; a value that is no finite number is the
+text `nan`, `inf` or `-inf`. Its `kind` says what it is and what becomes of it:
+
+| kind | what | in the database |
+| --- | --- | --- |
+| `curve` | measured as the training went on | each point |
+| `reported` | stated once, without a step (`null`) | one value |
+| `aside` | printed beside results: ETA, speed, memory, the best so far | not stored |
+
+With `--explain` there is `explain` beside them: how sure each reader is, the kinds of line and what each field was
+taken for, why runs begin, units, and examples of what was not understood.
 """
 
 
