@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import log_lines
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from readings import read
 
@@ -292,6 +292,8 @@ def test_the_digest_of_pieces_is_that_of_the_whole(data: bytes) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.sampled_from(["utf-16-le", "utf-16-be"]))
 def test_the_digest_of_utf_16_ends_at_its_last_line(text: str, encoding: str) -> None:
+    # Behind a mark of UTF-16 a NUL makes it the mark of UTF-32.
+    assume(not text.startswith("\0"))
     data = encoded(f"{text}\n{text}", encoding)
     with pytest.MonkeyPatch.context() as patch:
         for block in (1 << 20, 2, 6):
