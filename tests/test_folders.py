@@ -353,6 +353,21 @@ def exported(path: Path, points: list[tuple[str, int, float]], change: float = 1
     return path
 
 
+def test_runs_whose_numbers_add_up_alike_are_told_apart_without_reading_their_points(
+    database: Database, tmp_path: Path
+) -> None:
+    for n in range(20):
+        # First, last, least and greatest: 2 - d, 1, 1 and 3 + d.
+        values = (2 - n / 100, 3 + n / 100, 2.0, 1.0)
+        exported(tmp_path / f"{n}.log", [("train_loss", step, value) for step, value in enumerate(values)])
+    said: list[str] = []
+    database.connection.set_trace_callback(said.append)
+    assert counts(take(database, tmp_path)) == (20, 80)
+    database.connection.set_trace_callback(None)
+    assert len(said) > 20, "the trace sees what is said to SQLite"
+    assert not [one for one in said if "FROM point" in one]
+
+
 def test_an_export_beside_its_event_files_is_another_source_of_the_run(database: Database, tmp_path: Path) -> None:
     points = events.series("train_loss", 6)
     events.write(tmp_path / "all" / "runs" / "a" / "events", points)

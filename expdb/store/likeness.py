@@ -15,8 +15,10 @@ _FEWEST = 4
 
 # (name, kind, count, first step, last step, first value, last value, least, greatest) of one metric.
 Outline = tuple[str, str, int, int | None, int | None, float | None, float | None, float | None, float | None]
-# What equal runs have in common, and where their values lie; neighbours may be equal too.
-_Signature = tuple[int, int]
+# What equal runs have in common, where their first values lie, and where the others; neighbours may be equal too.
+_Signature = tuple[int, int, int]
+
+_NEIGHBOURS = tuple((a, b) for a in (-1, 0, 1) for b in (-1, 0, 1))
 
 _OUTLINES = (
     "SELECT m.run_id, m.name, m.kind, m.count, m.first_step, m.last_step, m.first_value, m.last_value, m.min_value,"
@@ -46,12 +48,6 @@ class Likeness:
         """What was stored may have changed."""
         self._by_experiment.clear()
 
-    def note(self, experiment_id: int, run_id: int, outlines: Iterable[Outline]) -> None:
-        """A run was stored, or has changed, that others may be like."""
-        signature = _signature(outlines)
-        if signature and experiment_id in self._by_experiment:
-            self._by_experiment[experiment_id][signature].append(run_id)
-
     def outlines(self, run_id: int) -> list[Outline]:
         """What is known of the metrics of a stored run."""
         return self._at.execute(_OUTLINES_OF_RUN, (run_id,)).fetchall()
@@ -61,7 +57,8 @@ class Likeness:
     ) -> int | None:
         """Another run of the experiment with the same curves, and no param that contradicts; the oldest of them.
 
-        The same curves: names, steps, and values within 1e-6 of each other, relatively.
+        The same curves: names, steps, and values within 1e-6 of each other, relatively. Where there is none, later
+        runs may be like this one.
         """
         signature = _signature(outlines)
         if signature is None:
@@ -69,10 +66,13 @@ class Likeness:
         known = self._by_experiment.get(experiment_id)
         if known is None:
             known = self._by_experiment[experiment_id] = self._load(experiment_id)
-        apart = {run_id, *not_among}
-        common, place = signature
-        found = {one for near in (place - 1, place, place + 1) for one in known.get((common, near), ())} - apart
-        return next((one for one in sorted(found) if self._same(run_id, one)), None)
+        common, first, others = signature
+        near = ((common, first + a, others + b) for a, b in _NEIGHBOURS)
+        found = {one for place in near for one in known.get(place, ())} - {run_id, *not_among}
+        twin = next((one for one in sorted(found) if self._same(run_id, one)), None)
+        if twin is None:
+            known[signature].append(run_id)
+        return twin
 
     def _load(self, experiment_id: int) -> dict[_Signature, list[int]]:
         runs: dict[int, list[Outline]] = defaultdict(list)
@@ -128,6 +128,12 @@ def _signature(outlines: Iterable[Outline]) -> _Signature | None:
     if all(one[7] == one[8] for one in outlines):
         return None
     common = hash(tuple(one[:5] for one in outlines))
-    size = sum(abs(value) for one in outlines for value in one[5:] if value is not None and math.isfinite(value))
+    # Runs of one kind are dense along one number, and each that is near is read: along two they lie apart.
+    return common, _band(one[5] for one in outlines), _band(value for one in outlines for value in one[6:])
+
+
+def _band(values: Iterable[float | None]) -> int:
+    """A number for the size of values; where these differ by no more than the tolerance, it differs by one at most."""
+    size = sum(abs(value) for value in values if value is not None and math.isfinite(value))
     # A sum of sizes is as close as its terms are; a band is four times as wide.
-    return common, math.floor(math.log(size) / (4 * TOLERANCE)) if size else 0
+    return math.floor(math.log(size) / (4 * TOLERANCE)) if size else 0

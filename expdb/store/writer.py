@@ -233,7 +233,6 @@ class Writer:
         experiment_id, name = row
         twin = self.likeness.twin(experiment_id, run_id, outlines, beside)
         if twin is None:
-            self.likeness.note(experiment_id, run_id, outlines)
             return None
         (last,) = self._at.execute("SELECT max(source_no) FROM run_source WHERE run_id = ?", (twin,)).fetchone()
         rows = self._at.execute(
