@@ -115,7 +115,7 @@ def into_bare_table(paths: Sequence[Path], database: Path, shape: Shape) -> Timi
 
 
 def into_expdb(paths: Sequence[Path], database: Path, shape: Shape) -> Timing:
-    """`expdb ingest FOLDER` without its start-up and its progress bar."""
+    """`expdb ingest FOLDER` without its start-up and its progress bar, up to the closed database."""
     del shape
     from expdb import ingest
     from expdb.parsers import built_in
@@ -126,7 +126,7 @@ def into_expdb(paths: Sequence[Path], database: Path, shape: Shape) -> Timing:
         start = time.perf_counter()
         items, missing = ingest.collect([str(paths[0].parent)], database)
         outcome = ingest.ingest(store, items, ingest.Request())
-        timing = _stopped(start, len(items), sum(one.written.points for one in outcome.done))
+    timing = _stopped(start, len(items), sum(one.written.points for one in outcome.done))
     refused = [*missing, *outcome.refused]
     if refused:
         raise refused[0]

@@ -15,6 +15,10 @@ from expdb.errors import DatabaseError, NotFoundError, UsageError
 
 SCHEMA_VERSION = 1
 BUSY_S = 5.0
+# Of a writer: room for the pages that a batch of ingest changes, and for the indexes it looks into at random.
+_CACHE_BYTES = 32 << 20
+# Pages in the log of changes before they are taken over: less often than each batch would.
+_CHECKPOINT_PAGES = 4000
 _RESTORE = "restore a copy made by: expdb db backup"
 Value = str | int | float | bytes | None
 Row = tuple[Any, ...]  # a row's types stand in the statement beside it
@@ -132,6 +136,9 @@ class Database:
             try:
                 connection = _open(self.path, query)
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                if self.write:
+                    connection.execute(f"PRAGMA cache_size = -{_CACHE_BYTES >> 10}")
+                    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
                 return connection
             except sqlite3.Error as error:
                 last = error

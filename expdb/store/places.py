@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote_to_bytes
 
@@ -15,13 +16,8 @@ _FAR = os.path.join("..", "..", "..")
 def stored(path: Path, database: Path) -> str:
     """A path as text: relative to the database's folder within its project, absolute elsewhere."""
     # Strings, not Paths: this is done for every file of a folder.
-    full = os.path.abspath(path)
-    try:
-        text = os.path.relpath(full, database.parent)
-    except ValueError:
-        # Another drive of Windows.
-        text = full
-    text = full if text.startswith(_FAR) else text
+    folder, name = os.path.split(os.path.abspath(path))
+    text = os.path.join(_relative(folder, os.path.split(os.path.abspath(database))[0]), name)
     text = text.replace(os.sep, "/") if os.sep != "/" else text
     try:
         text.encode()
@@ -29,6 +25,17 @@ def stored(path: Path, database: Path) -> str:
         # Linux takes any bytes as a name; a database takes text.
         return _BYTES + quote(os.fsencode(text))
     return f"./{text}" if text.startswith((_BYTES, STDIN)) else text
+
+
+@lru_cache(maxsize=256)
+def _relative(folder: str, start: str) -> str:
+    """A folder as `stored` writes it, "" where it is the start; both are absolute."""
+    try:
+        text = os.path.relpath(folder, start)
+    except ValueError:
+        # Another drive of Windows.
+        return folder
+    return "" if text == os.curdir else folder if text.startswith(_FAR) else text
 
 
 def located(place: str, database: Path) -> Path:
