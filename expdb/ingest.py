@@ -1,11 +1,13 @@
 """Verb 1: files to parser to store. What was read is never read twice, and one bad file stops no other."""
 
+import gc
 import glob
 import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from expdb.store.writer import SourceHead, Standing, Writer, Written
 # A transaction is this much: long enough to be fast, short enough that another ingest need not wait.
 BATCH_POINTS = 200_000
 BATCH_BYTES = 32 << 20
+# Points are millions of small objects and no cycles: to look for these less often saves a thirtieth of the time.
+_COLLECT_AFTER = 50_000
 
 _NEVER_ENTERED = frozenset(("__pycache__", "node_modules", "site-packages"))
 
@@ -550,4 +554,16 @@ def ingest(
     database: Database | None, items: Sequence[Item], request: Request, step: Callable[[int], None] = lambda _: None
 ) -> Outcome:
     """Read the items into the database (None: a dry run without one). step is called with 1 after each file."""
-    return Ingest(database, request, step).run(items)
+    with _rarely_collected():
+        return Ingest(database, request, step).run(items)
+
+
+@contextmanager
+def _rarely_collected() -> Iterator[None]:
+    """Python looks for unreachable cycles less often."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(_COLLECT_AFTER, before[0]) if before[0] else 0, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

@@ -140,9 +140,13 @@ class Summary:
     max_value: float | None = None
 
     def add(
-        self, steps: Sequence[int | None], values: Sequence[float], times_ms: Sequence[int | None] | None = None
+        self,
+        steps: Sequence[int | None],
+        values: Sequence[float],
+        times_ms: Sequence[int | None] | None = None,
+        last: int | None = None,
     ) -> None:
-        """Take in consecutive points, in order of arrival."""
+        """Take in consecutive points, in order of arrival. last: what `last_of` says of them, where it is known."""
         if not values:
             return
         low, high = min(values), max(values)
@@ -159,7 +163,11 @@ class Summary:
                 self.min_value, self.min_step = low, steps[values.index(low)]
             if self.max_value is None or high > self.max_value:
                 self.max_value, self.max_step = high, steps[values.index(high)]
-        self._add_last(steps, values, times_ms)
+        place = last_of(steps, times_ms) if last is None else last
+        time = times_ms[place] if times_ms else None
+        mark = (_order(steps[place]), _order(time))
+        if self.count == 0 or mark >= (_order(self.last_step), _order(self.last_time_ms)):
+            self.last_step, self.last_time_ms, self.last_value = steps[place], time, values[place]
         self.count += len(values)
 
     def row(self) -> tuple[int | float | None, ...]:
@@ -169,19 +177,14 @@ class Summary:
             *(self.last_value, self.min_step, self.min_value, self.max_step, self.max_value),
         )
 
-    def _add_last(
-        self, steps: Sequence[int | None], values: Sequence[float], times_ms: Sequence[int | None] | None
-    ) -> None:
-        best = None if self.count == 0 else (_order(self.last_step), _order(self.last_time_ms))
-        if times_ms is None and None not in steps:
-            top = max(steps)  # type: ignore[type-var]
-            place = len(steps) - 1 - list(reversed(steps)).index(top) if steps[-1] != top else len(steps) - 1
-        else:
-            times = times_ms or [None] * len(steps)
-            place = max(range(len(steps)), key=lambda i: (_order(steps[i]), _order(times[i]), i))
-        time = times_ms[place] if times_ms else None
-        if best is None or (_order(steps[place]), _order(time)) >= best:
-            self.last_step, self.last_time_ms, self.last_value = steps[place], time, values[place]
+
+def last_of(steps: Sequence[int | None], times_ms: Sequence[int | None] | None = None) -> int:
+    """Which of the points, in order of arrival, is the last: the one with the greatest (step, time, seq)."""
+    if times_ms is None and None not in steps:
+        top = max(steps)  # type: ignore[type-var]
+        return len(steps) - 1 - list(reversed(steps)).index(top) if steps[-1] != top else len(steps) - 1
+    times = times_ms or [None] * len(steps)
+    return max(range(len(steps)), key=lambda i: (_order(steps[i]), _order(times[i]), i))
 
 
 def _order(number: int | None) -> float:

@@ -30,6 +30,9 @@ def recognise(sample: Sample) -> float:
     """Certain of a file that is made of records with a step and a result; sure of one that has some among other
     lines."""
     text = sample.text
+    # One character is found ten times as fast as two.
+    if "{" not in text:
+        return 0.0
     if "{'" not in text and '{"' not in text and "{ " not in text:
         return 0.0
     if sample.whole and _is_document(text):

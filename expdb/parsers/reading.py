@@ -260,6 +260,8 @@ class Reading:
         """Of the bytes that were there when the file was opened."""
         if self.is_binary:
             return self._digest_of_records()
+        if self._raw is not None and self._cut(self._raw) == self.size_bytes:
+            return Digest(hashlib.sha256(self._raw).hexdigest(), self.size_bytes, self._line_feeds(self._raw), None)
         return self._digest(self.size_bytes)
 
     def prefix_sha256(self, size_bytes: int) -> str | None:

@@ -6,6 +6,7 @@ numbers that stand alone.
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import PurePath
 
 from expdb import metrics
@@ -38,8 +39,8 @@ def recognise(sample: Sample) -> float:
     if not _START.match(sample.text):
         return 0.0
     lines = [line for line in sample.text.split("\n", _HEAD)[:_HEAD] if line and not line.isspace()]
-    records = list(map(_MLFLOW.fullmatch, lines))
-    if all(records):
+    records = list(takewhile(bool, map(_MLFLOW.fullmatch, lines)))
+    if len(records) == len(lines):
         # Without a step these may be anything that was measured.
         stepped = all(record[3] is not None for record in records if record)
         return CERTAIN if stepped or is_result(sample.name) else 0.0
