@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks import ingest, readers, startup
 from benchmarks.logs import LINES, Logs
 
@@ -36,3 +38,12 @@ def test_the_readers_benchmark_finds_every_point_and_every_reader() -> None:
     assert found["CSV"] == "delimited"
     assert found["prose"] is None
     assert readers.section(read, readers.detection(1)).body.count("|") > 50
+
+
+@pytest.mark.soak
+def test_a_hundred_thousand_files_take_ten_times_as_long_as_ten_thousand(tmp_path: Path) -> None:
+    found = ingest.measure(Logs(100_000), 1, 0, tmp_path)
+    print(ingest.section(found).body)
+    assert found.tenth is not None
+    # Beside the floor, for a machine's disk is not as fast after a minute as it was before.
+    assert found.rounds.ratio < 1.3 * found.tenth.ratio
