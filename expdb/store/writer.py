@@ -27,6 +27,7 @@ from expdb.records import (
     Summary,
     Unit,
     Unparsed,
+    last_of,
 )
 from expdb.store import statements as sql
 from expdb.store.database import Database, translated
@@ -752,8 +753,7 @@ class _Intake:
         for (*_, seq, start), group in together.items():
             for few in _in_parts(group, _CURVES_AT_ONCE):
                 self.writer.insert([one.id for one, _ in few], seq, run.source_no, [curve for _, curve in few], start)
-            for one, curve in group:
-                self._summarise(one, curve, start)
+            self._summarise(group, start)
 
     def _wanted(self, run: _OpenRun, curves: Iterable[Curve]) -> Iterator[Curve]:
         """The curves that are stored: no asides, and of a run with other sources only what these do not say."""
@@ -802,17 +802,20 @@ class _Intake:
             curve = replace(curve, metric=replace(metric, label=known[0].metric.label))
         return selected(curve, fresh) if fresh else None
 
-    def _summarise(self, one: _OpenMetric, curve: Curve, start: int) -> None:
-        """Count the curve's points from index start on into the metric's summary."""
-        steps, values, times = curve.steps, curve.values, curve.times_ms
+    def _summarise(self, group: Sequence[tuple[_OpenMetric, Curve]], start: int) -> None:
+        """Count the points from index start on into the metrics' summaries; the curves share steps and times."""
+        steps, times = group[0][1].steps, group[0][1].times_ms
         if start:
-            steps, values, times = steps[start:], values[start:], times[start:] if times else None
-        first = one.summary.count == 0
-        one.summary.add(steps, values, times)
-        one.seq += len(values)
-        self.out.points += len(values)
-        if first or (one.decimals is not None and (curve.decimals is None or curve.decimals > one.decimals)):
-            one.decimals = curve.decimals
+            steps, times = steps[start:], times[start:] if times else None
+        last = last_of(steps, times)
+        for one, curve in group:
+            values = curve.values[start:] if start else curve.values
+            first = one.summary.count == 0
+            one.summary.add(steps, values, times, last)
+            one.seq += len(values)
+            self.out.points += len(values)
+            if first or (one.decimals is not None and (curve.decimals is None or curve.decimals > one.decimals)):
+                one.decimals = curve.decimals
 
     def _metric(self, run: _OpenRun, metric: Metric, seen: set[str]) -> _OpenMetric:
         """The run's metric; labels that mean the same get keys of their own."""
