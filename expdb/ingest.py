@@ -17,6 +17,7 @@ from expdb.parsers import folders
 from expdb.parsers.folders import Bundle, Member, Part
 from expdb.parsers.reading import NotTextError, Reading
 from expdb.records import ASIDE, Event, Points, RunStart, Unparsed
+from expdb.store import intake
 from expdb.store.database import Database
 from expdb.store.places import STDIN, readable, stored
 from expdb.store.writer import SourceHead, Standing, Writer, Written
@@ -454,7 +455,9 @@ class Ingest:
             self.writer.remember_place(known, one.head.place)
             return Written("same")
         events = one.events or parsers.read(one.parser, one.reading, self.options)
-        written = self.writer.write(one.head, standing, events, again=self.request.again, alike=not self.request.copy)
+        written = intake.write(
+            self.writer, one.head, standing, events, again=self.request.again, alike=not self.request.copy
+        )
         if one.reading.overlong:
             written.unparsed += len(one.reading.overlong)
             long = tuple((line, "a line of more than 1 MB") for line in one.reading.overlong[:1])
@@ -489,7 +492,7 @@ class Ingest:
                 continue
             # What is written anew, as DVCLive does with every step, is read anew.
             again = self.request.again or standing.kind == "changed"
-            written = writer.write(head, standing, part.events, again=again, into=run_id)
+            written = intake.write(writer, head, standing, part.events, again=again, into=run_id)
             run_id = written.run_ids[0]
             total.runs += written.runs
             total.points += written.points
