@@ -236,13 +236,18 @@ def extend(aliases: Mapping[str, str], better: Mapping[str, Better]) -> None:
     }
     names = {_words(name): name for name in quantities if name not in _BY_NAME}
     _own = _OwnWords({**names, **{_words(label): name for label, name in aliases.items()}}, quantities)
-    for remembered in (step_role, is_aside, is_result, meaning_of):
+    for remembered in (step_role, is_aside, is_best, is_result, meaning_of):
         remembered.cache_clear()
 
 
 def _words(label: str) -> str:
     """A label's words, in lower case and without punctuation."""
     return " ".join(_WORD.findall(_CAMEL.sub(" ", label))).lower()
+
+
+def _plain(label: str) -> str:
+    """A label's words where an underscore parts two, too."""
+    return _words(label.replace("_", " "))
 
 
 def _own_meaning(words: str, split: str | None = None) -> Meaning | None:
@@ -330,7 +335,7 @@ _BEST_WORDS = frozenset(("best", "highest", "so far", "最佳", "最好", "最�
 def step_role(label: str) -> StepRole | None:
     """Whether a label counts epochs or iterations (steps, batches, updates, boosting rounds); None for everything
     else."""
-    words = " ".join(_WORD.findall(_CAMEL.sub(" ", label.replace("_", " ")))).lower()
+    words = _plain(label)
     own = _own.names.get(_words(label))
     if own is not None:
         return "epoch" if own == "epoch" else "iteration" if own == "iteration" else None
@@ -342,16 +347,15 @@ def is_aside(label: str) -> bool:
     """Whether a label is printed beside results and is none: ETA, speed, memory, the best so far."""
     if _words(label) in _own.names:
         return False
-    words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", label.replace("_", " ")))]
-    joined = " ".join(words)
-    return joined in _ASIDE_WORDS or is_best(label)
+    return _plain(label) in _ASIDE_WORDS or is_best(label)
 
 
 @lru_cache(maxsize=4096)
 def is_best(label: str) -> bool:
     """Whether a label names the best so far: "best acc", "max accuracy" (but "max grad norm" is a setting)."""
-    words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", label.replace("_", " ")))]
-    if "so far" in " ".join(words) or any(word in _BEST_WORDS for word in words) or _BEST_ZH.search(label):
+    plain = _plain(label)
+    words = plain.split()
+    if "so far" in plain or any(word in _BEST_WORDS for word in words) or _BEST_ZH.search(label):
         return True
     return len(words) > 1 and words[0] in ("max", "maximum") and meaning_of(" ".join(words[1:])).quantity is not None
 

@@ -25,9 +25,14 @@ class Boundaries:
             if self.first is None or self.last is None:
                 self.first = step
             elif step < self.last and step <= self.first:
-                yield line, f"{self.counts} went {_plain(self.last)} → {_plain(step)} at line {line}"
+                yield line, fell(self.counts, self.last, step, line)
                 self.first = step
             self.last = step
+
+
+def fell(counts: str, before: float, step: float, line: int) -> str:
+    """Why a run begins where a step falls back."""
+    return f"{counts} went {_plain(before)} → {_plain(step)} at line {line}"
 
 
 def _plain(step: float) -> str:

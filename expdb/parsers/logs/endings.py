@@ -1,13 +1,24 @@
 """Where one run of a log ends and the next begins, and which lines belong to which of two at a time."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from operator import lt
 
-from expdb.parsers.logs.rows import Place, Rows, counts_training, integers
+from expdb.parsers.logs.rows import Place, Rows, counts_training
 from expdb.parsers.logs.templates import Template
+from expdb.parsers.runs import fell
 
-_Tellers = list[tuple[Rows, Sequence[Place]]]
+
+@dataclass(frozen=True, slots=True)
+class Tellers:
+    """The rows of a block whose steps tell where a run ends, each with its (epoch, iteration).
+
+    counts: which of the two; fall: whether one is ever less than the one before.
+    """
+
+    counts: str
+    rows: list[tuple[Rows, list[Place]]]
+    fall: bool
 
 
 class Endings:
@@ -19,15 +30,35 @@ class Endings:
         self._last: dict[Template, Place] = {}
         self._chains: list[Place] = []
 
-    def pieces(self, groups: list[Rows]) -> list[tuple[int, int, str | None]]:
+    def tellers(self, groups: list[Rows]) -> Tellers:
+        """What the rows of a block tell."""
+        out: list[tuple[Rows, list[Place]]] = []
+        has_epoch = any(rows.template.has_epoch for rows in groups)
+        for rows in groups:
+            epochs = rows.numbers("epoch")
+            iterations = rows.numbers("iteration") if counts_training(rows.template) else None
+            if epochs is None and iterations is None:
+                continue
+            if epochs is None and has_epoch and rows.epochs is None:
+                continue
+            epochs = epochs or (list(rows.epochs) if rows.epochs is not None else [0] * len(rows.lines))  # type: ignore[arg-type]
+            out.append((rows, list(zip(epochs, iterations or [0] * len(epochs), strict=True))))
+        return Tellers("epoch" if has_epoch else "iteration", out, any(self._falls(*one) for one in out))
+
+    def _falls(self, rows: Rows, places: list[Place]) -> bool:
+        before = self._last.get(rows.template)
+        return (before is not None and places[0] < before) or any(map(lt, places[1:], places))
+
+    def pieces(self, groups: list[Rows], tellers: Tellers) -> list[tuple[int, int, str | None]]:
         """(first line, line behind the last, reason) of each piece; reason None continues the open run."""
         first, end = min(rows.lines[0] for rows in groups), max(rows.lines[-1] for rows in groups) + 1
         starts: list[tuple[int, str | None]] = [(first, None if self.begun else "")]
         self.begun = True
-        counts, tellers = _tellers(groups)
-        if self._fall(tellers):
-            every = [(*one, rows.template) for rows, places in tellers for one in zip(rows.lines, places, strict=True)]
-            within = self._phases(tellers)
+        if tellers.fall:
+            every = [
+                (*one, rows.template) for rows, places in tellers.rows for one in zip(rows.lines, places, strict=True)
+            ]
+            within = _has_phases(tellers)
             for line, place, template in sorted(every, key=lambda row: row[0]):
                 before = self._last.get(template)
                 if before is not None and place < before and (place <= (self._first or place)):
@@ -36,42 +67,25 @@ class Endings:
                         continue
                     if line == first:
                         starts.clear()
-                    starts.append((line, _fell(counts, before, place, line)))
+                    starts.append((line, _fell(tellers.counts, before, place, line)))
                     self._first = place
                     self._last.clear()
                 elif before is None:
                     self._first = min(place, self._first or place)
                 self._last[template] = place
-        elif tellers:
-            for rows, places in tellers:
+        else:
+            for rows, places in tellers.rows:
                 if rows.template not in self._last:
                     self._first = min(places[0], self._first or places[0])
                 self._last[rows.template] = places[-1]
         ends = [line for line, _ in starts[1:]] + [end]
         return [(one, last, reason) for (one, reason), last in zip(starts, ends, strict=True)]
 
-    def _fall(self, tellers: _Tellers) -> bool:
-        for rows, places in tellers:
-            before = self._last.get(rows.template)
-            if (before is not None and places[0] < before) or any(map(lt, places[1:], places)):
-                return True
-        return False
-
-    def _phases(self, tellers: _Tellers) -> bool:
-        """Whether iterations count more than once in an epoch that is not the first: for two phases of it."""
-        low = min(min(places) for _, places in tellers)[0]
-        return any(
-            after < before and after[0] == before[0] > low
-            for _, places in tellers
-            for before, after in pairwise(places)
-        )
-
-    def threads(self, groups: list[Rows]) -> list[tuple[int, int]] | None:
+    def threads(self, tellers: Tellers) -> list[tuple[int, int]] | None:
         """(line, thread) of every row with a step, where trainings wrote into one file at the same time."""
-        _, tellers = _tellers(groups)
-        if not self._chains and (len(tellers) != 1 or not self._fall(tellers)):
+        if not self._chains and (len(tellers.rows) != 1 or not tellers.fall):
             return None
-        steps = sorted(one for rows, places in tellers for one in zip(rows.lines, places, strict=True))
+        steps = sorted(one for rows, places in tellers.rows for one in zip(rows.lines, places, strict=True))
         if len(steps) < 8:
             return None
         falls = sum(later[1] < sooner[1] for sooner, later in pairwise(steps))
@@ -99,24 +113,18 @@ class Endings:
         return out
 
 
-def _tellers(groups: list[Rows]) -> tuple[str, _Tellers]:
-    """The rows whose steps tell where a run ends, each with its (epoch, iteration), and what they count."""
-    out: _Tellers = []
-    has_epoch = any("epoch" in rows.template.positions for rows in groups)
-    for rows in groups:
-        epochs = integers(rows.column("epoch"))
-        iterations = integers(rows.column("iteration")) if counts_training(rows.template) else None
-        if epochs is None and iterations is None:
-            continue
-        if epochs is None and has_epoch and rows.epochs is None:
-            continue
-        epochs = epochs or (list(rows.epochs) if rows.epochs is not None else [0] * len(rows.lines))  # type: ignore[arg-type]
-        out.append((rows, list(zip(epochs, iterations or [0] * len(epochs), strict=True))))
-    return "epoch" if has_epoch else "iteration", out
+def _has_phases(tellers: Tellers) -> bool:
+    """Whether iterations count more than once in an epoch that is not the first: for two phases of it."""
+    low = min(min(places) for _, places in tellers.rows)[0]
+    return any(
+        after < before and after[0] == before[0] > low
+        for _, places in tellers.rows
+        for before, after in pairwise(places)
+    )
 
 
 def _fell(counts: str, before: Place, place: Place, line: int) -> str:
     what, sooner, later = (counts, before[0], place[0]) if counts == "epoch" else (counts, before[1], place[1])
     if sooner == later:
         what, sooner, later = "iteration", before[1], place[1]
-    return f"{what} went {sooner} → {later} at line {line}"
+    return fell(what, sooner, later, line)

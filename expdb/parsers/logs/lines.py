@@ -134,7 +134,7 @@ class LineReader:
             groups = self._parted(groups, rest)
             self._steps.give(groups)
             groups = self._sectioned(groups, rest)
-            self._names.give(groups, [template for template, kind in self._kinds.items() if kind.accepted])
+            self._names.give(groups, (template for template, kind in self._kinds.items() if kind.accepted))
             yield from self._run_events(groups, rest)
         else:
             self._pass(rest)
@@ -309,19 +309,8 @@ class LineReader:
             if rows.template.bar == "=" and any(full) and not all(full):
                 # Until a bar is full, its numbers are those of a part of the epoch.
                 bars[i] = rows.where(full)
-        self._totals = list(
-            dict.fromkeys(
-                [
-                    *self._totals,
-                    *(
-                        t
-                        for _, t in sorted(
-                            chain.from_iterable(zip(r.lines, r.totals() or (), strict=True) for r in bars)
-                        )
-                    ),
-                ]
-            )
-        )
+        seen = sorted(chain.from_iterable(zip(rows.lines, rows.totals() or (), strict=True) for rows in bars))
+        self._totals = list(dict.fromkeys([*self._totals, *(total for _, total in seen)]))
         if len(self._totals) != 2:
             return out + bars
         said = self._second_split(bars, rest)
@@ -379,7 +368,7 @@ class LineReader:
         """Rows that say nothing of their split belong to what was last spoken of: "Evaluating ...", "Test: [3/10]"."""
         vague = [rows for rows in groups if _is_vague(rows.template)]
         marks: list[tuple[int, str]] = []
-        if vague or not groups:
+        if vague:
             for rows in groups:
                 split = rows.template.split or (metrics.TRAIN if "iteration" in rows.template.positions else None)
                 if split and _speaks(rows.template) and not _is_vague(rows.template):
@@ -408,13 +397,14 @@ class LineReader:
     # Runs
 
     def _run_events(self, groups: list[Rows], rest: list[tuple[int, str]]) -> Iterator[RunStart | Points]:
-        threads = self._ends.threads(groups)
+        tellers = self._ends.tellers(groups)
+        threads = self._ends.threads(tellers)
         passed = 0
         if threads:
             yield from self._thread_events(groups, threads)
             self._pass(rest)
             return
-        for first, last, reason in self._ends.pieces(groups):
+        for first, last, reason in self._ends.pieces(groups, tellers):
             if reason is not None:
                 upto = bisect_left(rest, first, passed, key=lambda one: one[0])
                 self._pass(rest[passed:upto])

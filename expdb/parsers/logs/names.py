@@ -1,11 +1,11 @@
 """What the numbers of a log are called: labels as printed, and canonical names that tell them apart."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from expdb import metrics
 from expdb.parsers.logs.rows import Rows
-from expdb.parsers.logs.templates import Field, Template
+from expdb.parsers.logs.templates import VALUES, Field, Template
 from expdb.records import ASIDE, Metric
 
 _WORD = re.compile(r"[^\W_]+")
@@ -20,7 +20,8 @@ class Names:
     def __init__(self) -> None:
         self._metrics: dict[tuple[Template, int], Metric] = {}
         self._named: set[Template] = set()
-        self._levels: dict[str, dict[str, set[str]]] = {}
+        # What the first line to print a name sums up.
+        self._levels: dict[str, str] = {}
         # The first name on the lines that print a label first.
         self._openers: dict[tuple[str, str, str], tuple[str, set[int]]] = {}
 
@@ -28,7 +29,7 @@ class Names:
         """The metric of a field, None where it is a step."""
         return self._metrics.get((template, place))
 
-    def give(self, groups: list[Rows], accepted: Sequence[Template]) -> None:
+    def give(self, groups: list[Rows], accepted: Iterable[Template]) -> None:
         """A metric for each field; what iterations and epochs print under one name are two."""
         fresh = [rows for rows in groups if rows.template.values and rows.template not in self._named]
         if not fresh:
@@ -37,19 +38,19 @@ class Names:
         for rows in fresh:
             mine = _level_of(rows)
             for one in rows.template.values if mine != "batch" else ():
-                self._levels.setdefault(_base_name(one), {}).setdefault(mine, set()).add(one.label)
+                self._levels.setdefault(_base_name(one), mine)
         promote = all(one.aside for template in accepted for one in template.values)
         for rows in fresh:
             self._named.add(rows.template)
             mine = _level_of(rows)
             for i, one in enumerate(rows.template.fields):
-                if one.role not in ("value", "average", "of"):
+                if one.role not in VALUES:
                     continue
                 name = _base_name(one)
                 label = f"{one.heading} {one.label}" if one.heading else one.label
                 if mine == "batch":
                     name += "_batch"
-                elif next(iter(self._levels[name])) != mine:
+                elif self._levels[name] != mine:
                     # The first to print it has the name for good: a log that grows must not change it.
                     lead = rows.template.lead if mine == "none" else ""
                     if lead:
@@ -82,6 +83,7 @@ class Names:
         return names[0] if names[0] != one.label else "2"
 
     def told(self, template: Template) -> tuple[tuple[str, str, str], ...]:
+        """(label, name or step, why) of each field of a kind of line."""
         out = []
         for i, one in enumerate(template.fields):
             metric = self._metrics.get((template, i))

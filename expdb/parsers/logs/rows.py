@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 
 from expdb import metrics
@@ -31,6 +31,7 @@ class Rows:
     step_unit: str = "epoch"
     counted: int = 0
     later_unit: str = "epoch"
+    _numbers: dict[str, list[int] | None] = field(default_factory=dict, repr=False, compare=False)
 
     def between(self, first: int, last: int) -> "Rows":
         """Those with first <= line < last."""
@@ -63,6 +64,12 @@ class Rows:
             if one.role == "iteration" and following.role == "total":
                 return texts
         return None
+
+    def numbers(self, role: str) -> list[int] | None:
+        """The steps of the first field with the role; None where they are none."""
+        if role not in self._numbers:
+            self._numbers[role] = integers(self.column(role))
+        return self._numbers[role]
 
     def column(self, role: str) -> Sequence[str] | None:
         """The texts of the first field with the role."""

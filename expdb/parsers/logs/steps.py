@@ -70,8 +70,8 @@ class Steps:
                 self._clock.epoch = int(epoch)
 
     def _own_steps(self, rows: Rows, training: list[Rows]) -> None:
-        epochs = integers(rows.column("epoch"))
-        iterations = integers(rows.column("iteration"))
+        epochs = rows.numbers("epoch")
+        iterations = rows.numbers("iteration")
         if iterations is None:
             rows.steps, rows.step_unit = epochs or (), "epoch"
             if epochs is None or "iteration" in rows.template.positions:
@@ -84,7 +84,7 @@ class Steps:
         rows.step_unit = "iteration"
         if epochs is None:
             rows.steps = iterations
-            outer = [r for r in training if r.template.positions == {"epoch"} and integers(r.column("epoch"))]
+            outer = [r for r in training if r.template.positions == {"epoch"} and r.numbers("epoch")]
             if outer:
                 self._within(rows, iterations, outer)
             return
@@ -93,7 +93,7 @@ class Steps:
 
     def _within(self, rows: Rows, iterations: Sequence[int], outer: list[Rows]) -> None:
         """Steps of rows whose epoch is printed on lines of another kind."""
-        marks = sorted(chain.from_iterable(zip(r.lines, integers(r.column("epoch")) or [], strict=True) for r in outer))
+        marks = sorted(chain.from_iterable(zip(r.lines, r.numbers("epoch") or [], strict=True) for r in outer))
         lines = [line for line, _ in marks]
         epochs: list[int | None] = []
         for line in rows.lines:
@@ -145,7 +145,7 @@ class Steps:
         return out
 
     def _borrowed_steps(self, rows: Rows, at_lines: list[int], known: list[tuple[int, int | None, int | None]]) -> None:
-        own = integers(rows.column("epoch"))
+        own = rows.numbers("epoch")
         if own is not None:
             rows.steps = own
             return

@@ -6,17 +6,20 @@ kind's key: they are worked out once, and a pattern made from them reads every l
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
 from expdb import metrics
 from expdb.metrics import StepRole
+from expdb.parsers.logs.words import BEFORE_STEP, BESIDE_STEP, INDEXED, LEAD, LEVELS, PROSE
 from expdb.records import Unit
 
 LINE_LIMIT = 4096
 
 Role = Literal["epoch", "iteration", "total", "value", "average", "of"]
+# What is no step.
+VALUES: tuple[Role, ...] = ("value", "average", "of")
 
 NUMBER = r"[-+]?(?:(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+|(?i:nan|inf(?:inity)?))"
 _DATE = (
@@ -50,144 +53,11 @@ _BOUND = re.compile(
 )
 _NOTE = re.compile(r"(?<![ \t])[ \t]*+[(\[（]([^()\[\]（）]{0,40})[)\]）][ \t]*$")
 _WORDS = re.compile(r"[^\W\d_]+")
-# A label of these alone is the end of a sentence.
-_PROSE = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "for",
-        "from",
-        "has",
-        "have",
-        "in",
-        "is",
-        "it",
-        "of",
-        "on",
-        "or",
-        "than",
-        "that",
-        "the",
-        "then",
-        "to",
-        "took",
-        "was",
-        "were",
-        "with",
-        "after",
-        "about",
-        "over",
-        "under",
-        "between",
-        "up",
-        "down",
-        "into",
-        "only",
-        "just",
-        "took",
-        "using",
-        "version",
-        "v",
-    ]
-)
-_LEAD = frozenset(
-    [
-        "start",
-        "starting",
-        "started",
-        "begin",
-        "beginning",
-        "begins",
-        "end",
-        "ending",
-        "training",
-        "train",
-        "running",
-        "of",
-        "the",
-        "current",
-        "for",
-        "at",
-        "in",
-        "on",
-        "result",
-        "results",
-        "summary",
-        "stats",
-        "metrics",
-        "log",
-        "info",
-        "done",
-        "finished",
-        "completed",
-        "this",
-        "average",
-        "averaged",
-        "avg",
-        "mean",
-    ]
-)
 # What TensorFlow's estimators call their results: "Saving dict for global step 1000: accuracy = 0.9".
 _DICT_LINE = "Saving dict for global step"
 _SAVE_LINE = re.compile(r"(?i)\bsav(?:e|ed|es|ing)\b(?! dict)|checkpoint|\bimprove|early ?stop|so far\b.*:|保存")
 _BEST_LINE = re.compile(r"(?i)(?<![a-z])best(?![a-z])|so far|最佳|最好|最高")
-# Numbers of these are names.
-_INDEXED = frozenset(
-    [
-        "rank",
-        "gpu",
-        "cuda",
-        "device",
-        "worker",
-        "node",
-        "process",
-        "pid",
-        "port",
-        "seed",
-        "fold",
-        "line",
-        "page",
-        "table",
-        "figure",
-        "version",
-        "layer",
-        "cpu",
-        "job",
-        "local_rank",
-        "world_size",
-        "num_workers",
-    ]
-)
-_BEFORE_STEP = frozenset(("for", "at", "of", "after", "in", "until", "to", "from", "on"))
-_LEVELS = frozenset(
-    [
-        "info",
-        "debug",
-        "warning",
-        "warn",
-        "error",
-        "critical",
-        "trace",
-        "root",
-        "main",
-        "log",
-        "logger",
-        "stdout",
-        "stderr",
-        "output",
-        "net",
-        "tensorflow",
-    ]
-)
 _IS_CODE_FILE = re.compile(r"\.(?:py|cpp|cc|c|cu|h|log|sh|txt|ipynb)$")
-# loguru's `package.module:function:254 - `
-_SOURCE, _BEHIND_SOURCE = re.compile(r"[\w.<>]+:[\w.<>]+:$"), re.compile(r" +- ")
 _LEVEL = re.compile(r"[ \t]*(?:[^\w\s]*[ \t]+)?\[?(?:INFO|DEBUG|WARNING|ERROR)\b[\]:]*[ \t]+")
 _DURATION = re.compile(r"(?:ms|s|sec|min|h)(?!\w)")
 _GLUED = re.compile(r"[A-Za-z]{1,3}[ \t]*")
@@ -203,17 +73,15 @@ _SPLIT_WORD = re.compile(
 )
 # "3: loss 0.5", "3 | loss 0.5", "3 [D loss: 0.5]"
 _OPENS_LINE = re.compile(r"(?::[ \t]+|[ \t]+\|[ \t]+|[ \t]+\[)[A-Za-z][^,;|:=]*[:=]?$")
-# Where a logger's line was written: "__main__:train:88 - ", "train.py:88:fit] ".
-_PLACE_BEFORE = re.compile(r"[\w.]+:[\w<>.]+:$")
-_PLACE_AFTER = re.compile(r"[ \t]*[-|\]][ \t]")
+# Where a logger's line was written: "__main__:train:88 - "; behind a date "train.py:fit:88] ", too.
+_SOURCE, _BEHIND_SOURCE = re.compile(r"[\w.<>]+:[\w.<>]+:$"), re.compile(r" +- ")
+_BEHIND_DATED_SOURCE = re.compile(r"[ \t]*[-|\]][ \t]")
 # A program that quotes itself: "val_loss:{val_loss:.4f}"
 _FORMAT_BEFORE = re.compile(r"\{[^{}]*:[<>^+,]?$")
 _FORMAT_AFTER = re.compile(r"[efgdE%]\}")
 _RATE_AFTER = re.compile(r" ?[A-Za-z]+/s(?:ec)?(?=[ \t]*[:,;|])")
 # Between two numbers of a counter.
 _OF = re.compile(r"^[ \t]*(?:/|of|/ of)$")
-_BAR_BEFORE = re.compile(r"\[?[=>.#█▏▎▍▌▋▊▉|\- ]*$")
-_EN_EPOCH = re.compile(r"(?i)(?<![a-z])(epochs?|轮次|轮)[ \t]*[:=：#]?[ \t]*[\[(]?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +107,8 @@ class Template:
     """One kind of line. pattern: one group for each field, in the order of fields.
 
     exact: nothing stands on the line but steps, fields and gaps. split: what the line as a whole speaks of.
-    bar: what its progress bar is drawn with; lead: the words that open the line, before its first value.
+    bar: what its progress bar is drawn with; lead: the words that open the line, before its first value; values: its
+    fields that are no steps.
     """
 
     fields: tuple[Field, ...]
@@ -249,6 +118,10 @@ class Template:
     positions: frozenset[Role]
     bar: str = ""
     lead: str = ""
+    values: tuple[Field, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(one for one in self.fields if one.role in VALUES))
 
     def __hash__(self) -> int:
         # The key of many dictionaries: the text knows its hash, the fields would be gone through.
@@ -263,19 +136,9 @@ class Template:
         return False
 
     @property
-    def values(self) -> tuple[Field, ...]:
-        """Its fields that are no steps."""
-        return tuple(one for one in self.fields if one.role in ("value", "average", "of"))
-
-    @property
     def has_epoch(self) -> bool:
         """Whether it prints the epoch."""
         return "epoch" in self.positions
-
-    @property
-    def has_step(self) -> bool:
-        """Whether it prints a step of the training."""
-        return bool(self.positions)
 
     @property
     def known(self) -> int:
@@ -395,7 +258,7 @@ class _Reader:
                 at += 1
                 continue
             at, pending = self._number(at, before, pending)
-        values = [f for f in self.fields if f.role in ("value", "average", "of")]
+        values = [f for f in self.fields if f.role in VALUES]
         exact = self._exact()
         self._number_twins()
         if self.best:
@@ -464,8 +327,9 @@ class _Reader:
             before = before[counted.end() :].removeprefix("的")
         if _FORMAT_BEFORE.search(before) and _FORMAT_AFTER.match(after):
             return at + 1, ""
-        opens = at > 0 and not self.fields and "n" not in self.kinds[:at]
-        if opens and _PLACE_BEFORE.search(before) and _PLACE_AFTER.match(after):
+        dated = at > 0 and not self.fields and "n" not in self.kinds[:at]
+        behind = _BEHIND_DATED_SOURCE if dated else _BEHIND_SOURCE
+        if _SOURCE.search(before) and behind.match(after):
             return at + 1, ""
         label, heading, sep, note, opened = _label(before)
         if pending and not metrics.is_known(label) and metrics.is_known(f"{pending} {label}"):
@@ -477,9 +341,6 @@ class _Reader:
             self._context(note)
         if before.rstrip().endswith(("#", "No.")) and not _position(label)[0]:
             self._context(before)
-            return following, ""
-        if _SOURCE.search(before) and _BEHIND_SOURCE.match(after):
-            # A logger's prefix ends with where the program was.
             return following, ""
         if not sep and not opened and self._is_index(at, label):
             return following, label
@@ -553,11 +414,11 @@ class _Reader:
         if (
             not words
             or len(words) > 9
-            or (not sep and not known and (words[-1] in _PROSE or len(words) > 4))
-            or words[0] in _INDEXED
+            or (not sep and not known and (words[-1] in PROSE or len(words) > 4))
+            or words[0] in INDEXED
             or words[-1] in ("epochs", "iterations")
             or _IS_CODE_FILE.search(label)
-            or (metrics.step_role(words[-1]) and words[-2:-1] and words[-2] in _BEFORE_STEP)
+            or (metrics.step_role(words[-1]) and words[-2:-1] and words[-2] in BEFORE_STEP)
         ):
             self.leftover += len(words) + 1
             return
@@ -622,7 +483,7 @@ class _Reader:
 
     def _in_remark(self, before: str) -> bool:
         """Whether a bracket that opened behind a value is still open."""
-        done = any(f.role in ("value", "average", "of") for f in self.fields)
+        done = any(f.role in VALUES for f in self.fields)
         return done and "(" in before and ")" not in before
 
     def _context(self, text: str) -> None:
@@ -633,7 +494,7 @@ class _Reader:
         """ "loss 0.1, loss 0.2": the second is a metric of its own."""
         seen: dict[tuple[str, str, Role], int] = {}
         for i, one in enumerate(self.fields):
-            if one.role not in ("value", "average", "of"):
+            if one.role not in VALUES:
                 continue
             said = (one.label, metrics.canonical(one.label, split=one.split), one.role)
             seen[said] = seen.get(said, 0) + 1
@@ -645,23 +506,8 @@ class _Reader:
         line = "0".join(self.texts)
         words = [w.lower() for w in _WORDS.findall(_CODE_FILE.sub("", line))]
         said = {w for f in self.fields for w in map(str.lower, _WORDS.findall(f.label))}
-        rest = [w for w in words if w not in said and w not in _LEAD and w not in metrics.SPLIT_OF]
-        prefix = {
-            "info",
-            "root",
-            "debug",
-            "main",
-            "log",
-            "print",
-            "batch",
-            "micro",
-            "total",
-            "batches",
-            "evaluating",
-            "net",
-            "i",
-        }
-        rest = [w for w in rest if w not in prefix]
+        told = said | LEAD | BESIDE_STEP
+        rest = [w for w in words if w not in told and w not in metrics.SPLIT_OF]
         named = any(f.role in ("epoch", "iteration") and f.label != "counter" for f in self.fields)
         return named and len(rest) <= 1 and not self.best and self.fields[0].index <= 5
 
@@ -677,11 +523,11 @@ class _Reader:
                 own = value.label.split()
                 said = said + " ".join(own[:-1])
             piece = _BOUND.split(said)[-1].rpartition("]")[2].rpartition(")")[2].strip(" \t:=*#.-")
-            words = [w for w in _WORDS.findall(piece.lower()) if w not in _LEVELS or w in ("net", "output")]
+            words = [w for w in _WORDS.findall(piece.lower()) if w not in LEVELS or w in ("net", "output")]
             if piece and value.label.endswith(piece):
                 # The label went on behind a number: "on the 10000 test images: 81.2".
                 return ""
-            if any(w not in _LEAD and w not in metrics.SPLIT_OF for w in words) and not _CODE_FILE.search(piece):
+            if any(w not in LEAD and w not in metrics.SPLIT_OF for w in words) and not _CODE_FILE.search(piece):
                 return piece
         return ""
 
@@ -702,14 +548,14 @@ class _Reader:
                 if self.texts[i - 1].rstrip().endswith("第") and (counted := _COUNTED.match(text)):
                     text = text[counted.end() :]
             if first <= i < self.count:
-                field = self.fields[i - first]
-                label = field.label if field.role != "total" and field.label != "counter" else ""
+                one = self.fields[i - first]
+                label = one.label if one.role != "total" and one.label != "counter" else ""
                 if label and label in text:
                     at = text.rfind(label)
                     text = text[:at] + text[at + len(label) :]
             if i <= first:
                 words = [w.lower() for w in _WORDS.findall(text)]
-                if not dated and not all(w in _LEVELS or w in metrics.SPLIT_OF for w in words):
+                if not dated and not all(w in LEVELS or w in metrics.SPLIT_OF for w in words):
                     return False
                 text = "" if dated or words else text
             if text.strip(" \t,;|，；、:=：#[](){}/\r\1") not in ("", "of"):
@@ -729,7 +575,6 @@ class _Reader:
 
 
 _MAYBE = r"[ \t]*+"
-_BAR = re.compile(r"[=>.#█▏▎▍▌▋▊▉]{4,}[ =>.#█▏▎▍▌▋▊▉]*|\|[█▏▎▍▌▋▊▉# ]+\|")
 
 
 def _literal(text: str, first: bool = False) -> str:
@@ -789,8 +634,7 @@ def _heading(text: str) -> str:
     said = re.split(r"[\])>:：]", _BOUND.split(text.rstrip(" :："))[-1])[-1].strip(" \t.*#>|-")
     words = [w.lower() for w in re.findall(r"[^\W_]+", said)]
     told = all(
-        w in _LEAD or w in metrics.SPLIT_OF or w in _LEVELS or metrics.step_role(w) or w in metrics.FILLING
-        for w in words
+        w in LEAD or w in metrics.SPLIT_OF or w in LEVELS or metrics.step_role(w) or w in metrics.FILLING for w in words
     )
     return "" if told or not words or len(words) > 5 or _CODE_FILE.search(said) else said
 
@@ -812,6 +656,6 @@ def _position(label: str) -> tuple[StepRole | None, str | None]:
     for size in (2, 1):
         tail = " ".join(lowered[-size:])
         role = metrics.step_role(tail)
-        if role and all(w in _LEAD or w in metrics.SPLIT_OF or metrics.step_role(w) for w in lowered[:-size]):
+        if role and all(w in LEAD or w in metrics.SPLIT_OF or metrics.step_role(w) for w in lowered[:-size]):
             return role, meaning.split
     return None, None
