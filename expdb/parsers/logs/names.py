@@ -35,18 +35,19 @@ class Names:
         if not fresh:
             return
         fresh.sort(key=lambda rows: rows.lines[0])
-        for rows in fresh:
-            mine = _level_of(rows)
-            for one in rows.template.values if mine != "batch" else ():
-                self._levels.setdefault(_base_name(one), mine)
+        levels = list(map(_level_of, fresh))
+        names = [[_base_name(one) if one.role in VALUES else None for one in rows.template.fields] for rows in fresh]
+        for mine, bare in zip(levels, names, strict=True):
+            for name in bare if mine != "batch" else ():
+                if name:
+                    self._levels.setdefault(name, mine)
         promote = all(one.aside for template in accepted for one in template.values)
-        for rows in fresh:
+        for rows, mine, bare in zip(fresh, levels, names, strict=True):
             self._named.add(rows.template)
-            mine = _level_of(rows)
-            for i, one in enumerate(rows.template.fields):
-                if one.role not in VALUES:
+            for i, (one, base) in enumerate(zip(rows.template.fields, bare, strict=True)):
+                if base is None:
                     continue
-                name = _base_name(one)
+                name = base
                 label = f"{one.heading} {one.label}" if one.heading else one.label
                 if mine == "batch":
                     name += "_batch"
@@ -57,7 +58,7 @@ class Names:
                         name, label = _joined_name(lead, name), f"{lead} {label}"
                     else:
                         name += "_step" if mine == "iteration" else "_epoch"
-                if other := self._overlaid(rows, one):
+                if other := self._overlaid(rows, one, base):
                     name, label = f"{name}_{other}", f"{label} ({other})"
                 if one.aside and metrics.is_result(one.label):
                     # "Saving checkpoint, acc 45.0" says once more what a curve says.
@@ -67,7 +68,7 @@ class Names:
                 kind = ASIDE if aside else "curve"
                 self._metrics[rows.template, i] = Metric(label, name, kind, one.unit, rows.step_unit)
 
-    def _overlaid(self, rows: Rows, one: Field) -> str | None:
+    def _overlaid(self, rows: Rows, one: Field, name: str) -> str | None:
         """What tells a field from the same label on lines of another kind, which begin with another result and stand
         at the same steps; the first kind to print it has the label alone."""
         template = rows.template
@@ -76,8 +77,8 @@ class Names:
         names = [value.label for value in values if not value.aside] or [value.label for value in values]
         if not template.positions or not names:
             return None
-        said = (_base_name(one), one.label, _level(template))
-        opener, steps = self._openers.setdefault(said, (names[0], set(rows.steps)))
+        said = (name, one.label, _level(template))
+        opener, steps = self._openers.get(said) or self._openers.setdefault(said, (names[0], set(rows.steps)))
         if opener == names[0] or (steps and steps.isdisjoint(rows.steps)):
             return None
         return names[0] if names[0] != one.label else "2"
