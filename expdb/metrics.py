@@ -101,7 +101,9 @@ QUANTITIES = (
     Quantity("precision", "max", ("precision", "prec", "精确率", "查准率"), ratio=True),
     Quantity("recall", "max", ("recall", "召回率", "查全率"), ratio=True),
     Quantity("auc", "max", ("auc", "auroc", "roc auc"), ratio=True),
-    Quantity("map", "max", ("map", "map50", "map@0.5", "map50 95"), ratio=True),
+    Quantity("map", "max", ("map", "map50 95"), ratio=True),
+    Quantity("map_50", "max", ("map50",), ratio=True),
+    Quantity("map_75", "max", ("map75",), ratio=True),
     Quantity("miou", "max", ("miou", "mean iou", "iou"), ratio=True),
     Quantity("dice", "max", ("dice", "dice score"), ratio=True),
     Quantity("bleu", "max", ("bleu",)),
@@ -164,6 +166,10 @@ _CAMEL = re.compile(r"(?<=[a-z0-9]{2})(?=[A-Z][a-z])")
 _WORD = re.compile(r"[^\W_]+(?:@[\d.]+)?")
 # Of one quantity a log may print the batch's value, the running average and the epoch's.
 _MOMENT = re.compile(r"(?:_(?:avg|step|epoch|batch|\d+))+$")
+# The overlap from which on a detection counts: "mAP@0.5", "mAP@[.5:.95]", "mAP50-95".
+OVERLAP = re.compile(
+    r"(?i)(?<![a-z])map[ _@]*\[? ?(?:iou=)?(?:0?\.(50?|75)0?|(50|75))(?!\d)(?:[ _]?[:_-][ _]?0?\.?(95)(?!\d))?(?: ?\])?"
+)
 # LightGBM and Sagemaker number their data: valid_0's auc.
 _NUMBERED = re.compile(r"(?<=[a-z])_?\d*'s\b")
 # Words that say nothing of the quantity: "accuracy of the network on the 10000 test images".
@@ -276,7 +282,22 @@ _ITERATION_WORDS = frozenset(
         *("batch", "batches", "batch idx", "batch index", "minibatch", "mini batch", "update", "updates", "up"),
         *("num updates", "n updates", "current iteration", "iter num", "iter no", "num iter", "iteration number"),
         *("total timesteps", "timesteps", "num timesteps", "round", "rounds", "boosting round", "tree", "trees"),
-        *("迭代", "迭代次数", "步", "步数", "批次", "训练步数", "nstep", "n iter", "niter", "micro step"),
+        *(
+            "episode",
+            "episodes",
+            "episode num",
+            "episode number",
+            "迭代",
+            "迭代次数",
+            "步",
+            "步数",
+            "批次",
+            "训练步数",
+            "nstep",
+            "n iter",
+            "niter",
+            "micro step",
+        ),
     )
 )
 # What is printed beside results: the machine's work, what is left to do, what was best so far.
@@ -324,7 +345,7 @@ _ASIDE_WORDS = frozenset(
             "eta seconds",
         ),
         *("gpu", "time iter", "interval time", "elapsed time per iteration", "consumed samples", "number of nan"),
-        *("剩余时间", "预计剩余时间", "显存", "内存", "速度"),
+        *("record", "剩余时间", "预计剩余时间", "显存", "内存", "速度"),
     )
 )
 _BEST_ZH = re.compile("最[佳好高优]")
@@ -357,6 +378,9 @@ def is_best(label: str) -> bool:
     words = plain.split()
     if "so far" in plain or any(word in _BEST_WORDS for word in words) or _BEST_ZH.search(label):
         return True
+    if words[:1] == [plain] and plain.startswith("best") and is_known(plain.removeprefix("best")):
+        # "bestacc"
+        return True
     return len(words) > 1 and words[0] in ("max", "maximum") and meaning_of(" ".join(words[1:])).quantity is not None
 
 
@@ -370,6 +394,7 @@ def meaning_of(label: str) -> Meaning:
         return Meaning(whole[0], whole[1], _BY_NAME[whole[1]])
     words: list[str] = []
     split = None
+    label = OVERLAP.sub(_by_overlap, label)
     spaced = _CJK_SPLIT.sub(lambda found: f" {found[1]} ", _CAMEL.sub(" ", _NUMBERED.sub("", label)))
     for word in _WORD.findall(spaced):
         lowered = word.lower()
@@ -384,6 +409,11 @@ def meaning_of(label: str) -> Meaning:
         return own
     quantity = _QUANTITY_OF.get(joined) or _QUANTITY_OF.get(joined.removesuffix(" score").removesuffix(" value"))
     return Meaning(split, joined, _own.quantities.get(quantity.name, quantity) if quantity else None)
+
+
+def _by_overlap(found: re.Match[str]) -> str:
+    low = (found[1] or found[2]).ljust(2, "0")
+    return f"map{low} 95 " if found[3] else f"map{low} "
 
 
 def canonical(label: str, kind: Kind = "curve", split: str | None = None) -> str:

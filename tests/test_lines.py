@@ -573,3 +573,80 @@ def test_no_line_takes_long_to_read(line: str, learned: str) -> None:
 
 def test_a_number_too_large_for_a_float_is_infinite() -> None:
     assert one_run(f"epoch 1, loss {'9' * 400}").curves["loss"].values == [math.inf]
+
+
+# What labels hold besides words
+
+
+def by_name(line: str, count: int = 4) -> dict[str, str]:
+    """Canonical name to the first value of lines that print `#` as a growing number."""
+    run = one_run("\n".join(line.replace("#", str(n)) for n in range(1, count + 1)))
+    return {curve.metric.name: curve.points[0][1] for curve in run.curves.values() if curve.metric.kind == "curve"}
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("epoch #: mAP@0.5=0.5# mAP@0.5:0.95=0.3#", {"train/map_50": "0.51", "train/map": "0.31"}),
+        (
+            "epoch # | val mAP@[.5:.95]: 0.3# | val mAP@[.5]: 0.5# | val mAP@.75: 0.4#",
+            {"val/map": "0.31", "val/map_50": "0.51", "val/map_75": "0.41"},
+        ),
+        ("epoch #, val mAP50 0.5#, val mAP50-95 0.3#", {"val/map_50": "0.51", "val/map": "0.31"}),
+        (
+            "epoch # loss 0.#\n Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.2#\n"
+            " Average Precision  (AP) @[ IoU=0.50      | area=   all | maxDets=100 ] = 0.4#\n"
+            " Average Precision  (AP) @[ IoU=0.50:0.95 | area= small | maxDets=100 ] = 0.1#\n"
+            " Average Recall     (AR) @[ IoU=0.50:0.95 | area=   all | maxDets=  1 ] = 0.3#",
+            {
+                "train/loss": "0.1",
+                "val/map": "0.21",
+                "val/map_50": "0.41",
+                "val/map_small": "0.11",
+                "val/ar@1": "0.31",
+            },
+        ),
+    ],
+)
+def test_the_overlap_a_detection_is_judged_by_is_no_value(line: str, found: dict[str, str]) -> None:
+    assert by_name(line) == found
+
+
+def test_a_list_of_results_gives_each_of_them_a_curve() -> None:
+    found = by_name("epoch #: acc [0.8#, 0.9#] loss 0.#")
+    assert found == {"train/accuracy.0": "0.81", "train/accuracy.1": "0.91", "train/loss": "0.1"}
+
+
+def test_two_labels_with_a_slash_between_them_name_two_values() -> None:
+    found = by_name("epoch #: Train Acc/Loss: 0.5#/0.4# Val Acc/Loss: 0.6#/0.3#")
+    assert found == {"train/accuracy": "0.51", "train/loss": "0.41", "val/accuracy": "0.61", "val/loss": "0.31"}
+
+
+def test_a_verb_behind_a_chinese_label_is_no_part_of_it() -> None:
+    assert by_name("第 # 轮训练：loss 0.#，准确率为5#%") == {"train/loss": "0.1", "train/accuracy": "51.0"}
+
+
+def test_a_size_in_front_of_a_label_is_no_part_of_it() -> None:
+    run = one_run("\n".join(f"epoch {n} loss 0.{n} 3.2G max mem 12.{n} MB speed 0.{n}" for n in range(1, 4)))
+    assert {curve.metric.name for curve in run.curves.values()} == {"train/loss", "max_mem", "speed"}
+
+
+def test_a_number_behind_the_name_of_a_split_and_an_at_is_the_iteration() -> None:
+    run = one_run("\n".join(f"eval @ {n}: loss 1.{n}" for n in (200, 400, 600)))
+    assert run.only("val/loss").steps == [200, 400, 600]
+    assert run.only("val/loss").metric.step_unit == "iteration"
+
+
+def test_episodes_are_steps() -> None:
+    run = one_run("\n".join(f"Episode {n}\treward: {n}.5\tlength: {n}" for n in (10, 20, 30)))
+    assert run.only("reward").steps == [10, 20, 30]
+
+
+def test_the_accuracy_on_the_test_images_alone_is_a_result() -> None:
+    run = one_run("Finished Training\nAccuracy of the network on the 10000 test images: 54 %\n")
+    assert run.only("test/accuracy").points == [(0, "54.0", 2)]
+
+
+@pytest.mark.parametrize("label", ["bestdice", "record"])
+def test_the_best_so_far_is_an_aside_in_whatever_word(label: str) -> None:
+    assert set(by_name(f"epoch #: dice 0.5# {label} 0.6#")) == {"train/dice"}

@@ -249,6 +249,8 @@ class LineReader:
         values = [one for one in template.values if not one.aside]
         if not values:
             return False
+        if template.known and _TESTED.search(self._kinds[template].text):
+            return True
         if template.positions:
             moves = len(set(position_texts(rows))) > 1
             if template.known:
@@ -529,6 +531,13 @@ def _is_bar(template: Template) -> bool:
         and not any(one.split for one in template.values)
         and template.fields[1].role == "total"
     )
+
+
+# What PyTorch's tutorial prints at the end may be all that a log holds.
+_TESTED = re.compile(
+    r"(?i)\baccuracy of the (?:\w+ )?(?:network|net|model) on "
+    r"(?:the )?\d+ (?:test|val|train)\w* (?:image|sample|example)s"
+)
 
 
 def _is_timing(template: Template) -> bool:

@@ -48,7 +48,7 @@ class Names:
                 if base is None:
                     continue
                 name = base
-                label = f"{one.heading} {one.label}" if one.heading else one.label
+                label = (f"{one.heading} {one.label}" if one.heading else one.label) + one.member
                 if mine == "batch":
                     name += "_batch"
                 elif self._levels[name] != mine:
@@ -106,7 +106,7 @@ def _base_name(one: Field) -> str:
     name = metrics.canonical(one.label.partition(" (")[0] if one.label.endswith(")") else one.label, split=one.split)
     if one.heading:
         name = _joined_name(one.heading, name)
-    return f"{name}_avg" if one.role == "average" else name
+    return f"{name}_avg" if one.role == "average" else name + one.member
 
 
 def _joined_name(words: str, name: str) -> str:

@@ -35,10 +35,18 @@ _FREE = (
     r"(?:(?<![\w.@])(?<![A-Za-z_]/)(?<!\w-)(?<![Tt]op )(?<!TOP )"
     r"|(?<=[Ee]poch)|(?<=EPOCH)|(?<=[Ii]ter)|(?<=[Ss]tep)|(?<=第))"
 )
+# What detections are judged by is no value: "mAP@0.5:0.95=0.3", "@[ IoU=0.50:0.95 | area= all | maxDets=  1 ]".
+_JUDGED_BY = "".join(
+    f"(?<!{said})"
+    for low in (r"\.5", r"0\.5", r"\.50", r"0\.50")
+    for said in (rf"@{low}[:-]", rf"@\[{low}[:-]", rf"IoU={low}[:-]")
+) + "".join(f"(?<!{said})" for said in (r"@\[", r"@\[ ", "IoU=", "maxDets=", "maxDets= ", "maxDets=  "))
 # Of a number that is glued to letters, these are no part: "3 nan iterations" has one number.
 _PLAIN = (
     # "0,534" and "1,234.5" may be read in two ways, and so are not read.
-    r"(?!\d+,\d+(?:\.\d+)?(?![\d,]))(?:(?<![\w)\]}.])[-+])?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?(?![\d.]*\.\d)"
+    r"(?!\d+,\d+(?:\.\d+)?(?![\d,]))(?=[-+]?\.?\d)"
+    + _JUDGED_BY
+    + r"(?:(?<![\w)\]}.])[-+])?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?(?![\d.]*\.\d)"
     r"|(?<![\w.])[-+]?(?<!of )(?i:nan|inf(?:inity)?)(?![\w@/\-])"
 )
 # Blanks are only looked through from their first on: a line of blanks would take for ever.
@@ -60,6 +68,8 @@ _BEST_LINE = re.compile(r"(?i)(?<![a-z])best(?![a-z])|so far|最佳|最好|最�
 _IS_CODE_FILE = re.compile(r"\.(?:py|cpp|cc|c|cu|h|log|sh|txt|ipynb)$")
 _LEVEL = re.compile(r"[ \t]*(?:[^\w\s]*[ \t]+)?\[?(?:INFO|DEBUG|WARNING|ERROR)\b[\]:]*[ \t]+")
 _DURATION = re.compile(r"(?:ms|s|sec|min|h)(?!\w)")
+# "3.2G max mem"
+_SIZE_AFTER = re.compile(r"(?:[KMGT]| ?[KMGT]i?B)(?=[ \t]+[^\W\d])")
 _GLUED = re.compile(r"[A-Za-z]{1,3}[ \t]*")
 _WRAPPED = re.compile(r"\b(?:tensor|Tensor|array|(?:np\.|numpy\.|torch\.)?float\d*|Variable)$")
 _COUNTED = re.compile(r"^[ \t]*(?:个|次)?[ \t]*(?:(?P<epoch>轮|回合|周期|epochs?(?![a-z]))|(?P<iteration>步|迭代|批))")
@@ -80,6 +90,13 @@ _BEHIND_DATED_SOURCE = re.compile(r"[ \t]*[-|\]][ \t]")
 _FORMAT_BEFORE = re.compile(r"\{[^{}]*:[<>^+,]?$")
 _FORMAT_AFTER = re.compile(r"[efgdE%]\}")
 _RATE_AFTER = re.compile(r" ?[A-Za-z]+/s(?:ec)?(?=[ \t]*[:,;|])")
+# A list of more numbers than this is no list of results.
+_LONGEST_LIST = 16
+# pycocotools' "Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.312".
+_COCO = re.compile(
+    r"\(A(?P<what>[PR])\)[ \t]*@\[ IoU=0?(?P<low>\.\d+)(?P<high>:0?\.\d+)?[ \t]*\|"
+    r" area=[ \t]*(?P<area>\w+)[ \t]*\| maxDets=[ \t]*(?P<most>\d+)[ \t]*\][ \t]*=[ \t]*$"
+)
 # Between two numbers of a counter.
 _OF = re.compile(r"^[ \t]*(?:/|of|/ of)$")
 
@@ -89,7 +106,8 @@ class Field:
     """One number that a kind of line prints. index: which of its numbers it is.
 
     label: as printed; split: what the line says it belongs to, None where it says nothing; heading: the words before
-    the label, which tell two lines of one label apart; aside: printed beside the results.
+    the label, which tell two lines of one label apart; aside: printed beside the results; member: which of a list's
+    numbers it is, ".0" for the first.
     """
 
     index: int
@@ -100,6 +118,7 @@ class Field:
     heading: str = ""
     aside: bool = False
     why: str = ""
+    member: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +165,8 @@ class Template:
         return sum(metrics.is_result(one.label) for one in self.values if one.role != "average")
 
 
+# "accuracy is 0.5", "准确率为51%"
+_VERB = re.compile(r"(?<=\s)(?:is|was|of|at|reached)$|(?<=[^\W\da-zA-Z])(?:为|是|达到)$")
 _BREAK = re.compile(r"(?<![ \t])[ \t]*+(?:<br ?/?>|\\)[ \t]*$")
 
 
@@ -319,12 +340,18 @@ class _Reader:
             before = before[unit.end() :]
         elif at and before is texts[at] and (rate := _RATE_AFTER.match(before)):
             before = before[rate.end() :]
+        elif at and before is texts[at] and (size := _SIZE_AFTER.match(before)):
+            before = before[size.end() :]
         after = texts[at + 1].removesuffix("\1")
         if at and before is texts[at] and _GLUED.fullmatch(before):
             # "3.52G   1.2": a unit is no label.
             before = ""
         if at and texts[at - 1].rstrip().endswith("第") and (counted := _COUNTED.match(before)):
             before = before[counted.end() :].removeprefix("的")
+        if "maxDets" in before and (found := _COCO.search(before)):
+            self.split = self.split or metrics.VAL
+            self._value(at, _coco_label(found), "", "=", "", "", after)
+            return at + 1, ""
         if _FORMAT_BEFORE.search(before) and _FORMAT_AFTER.match(after):
             return at + 1, ""
         dated = at > 0 and not self.fields and "n" not in self.kinds[:at]
@@ -354,6 +381,11 @@ class _Reader:
             if not self._in_remark(before):
                 self._step(at, role, label, total, split_in(note))
             return following, ""
+        if total and (two := _two_labels(label)):
+            # "Acc/Loss: 0.5/1.2"
+            for i, one in enumerate(two):
+                self._value(at + i, one, heading, sep, note, opened, texts[at + 1 + i].removesuffix("\1"))
+            return following, ""
         if total:
             self._context(label)
             if label and metrics.is_known(label):
@@ -369,10 +401,21 @@ class _Reader:
             return following, ""
         self._value(at, label, heading, sep, note, opened, after)
         if opened == "[" and not after.lstrip().startswith("]"):
-            # Of a list the first is taken.
             while following < self.count and "]" not in texts[following]:
                 following += 1
+            self._list(at, following)
         return following, ""
+
+    def _list(self, at: int, end: int) -> None:
+        """The other results of a list; of a list of settings the first is taken."""
+        first = self.fields[-1] if self.fields else None
+        if first is None or first.index != at or first.role != "value" or not metrics.is_result(first.label):
+            return
+        if end - at > _LONGEST_LIST or any(text.strip(" \t,;") for text in self.texts[at + 1 : end]):
+            return
+        if "n" * (end - at) != self.kinds[at:end]:
+            return
+        self.fields[-1:] = [replace(first, index=at + i, member=f".{i}") for i in range(end - at)]
 
     def _position(self, at: int, label: str, sep: str, before: str, after: str) -> tuple[StepRole | None, str | None]:
         """What the number counts, and the split its label names on the way."""
@@ -388,6 +431,9 @@ class _Reader:
         if at == 0 and sep and label in ("s", "i", "n", "e"):
             # "s:760 trl:4.66"
             return ("epoch" if label == "e" else "iteration"), None
+        if sep == "" and before.rstrip().endswith("@") and label.lower() in metrics.SPLIT_OF:
+            # "eval @ 200: loss 1.2"
+            return "iteration", metrics.SPLIT_OF[label.lower()]
         if before.rstrip().endswith("第") and (counted := _COUNTED.match(after)):
             return ("epoch" if counted["epoch"] else "iteration"), None
         return None, None
@@ -492,11 +538,11 @@ class _Reader:
 
     def _number_twins(self) -> None:
         """ "loss 0.1, loss 0.2": the second is a metric of its own."""
-        seen: dict[tuple[str, str, Role], int] = {}
+        seen: dict[tuple[str, str, Role, str], int] = {}
         for i, one in enumerate(self.fields):
             if one.role not in VALUES:
                 continue
-            said = (one.label, metrics.canonical(one.label, split=one.split), one.role)
+            said = (one.label, metrics.canonical(one.label, split=one.split), one.role, one.member)
             seen[said] = seen.get(said, 0) + 1
             if seen[said] > 1:
                 self.fields[i] = replace(one, label=f"{one.label} ({seen[said]})")
@@ -543,7 +589,7 @@ class _Reader:
             return False
         for i, text in enumerate(self.texts):
             if i > first:
-                unit = _UNIT_AFTER.match(text)
+                unit = _UNIT_AFTER.match(text) or _SIZE_AFTER.match(text)
                 text = text[unit.end() :] if unit else text
                 if self.texts[i - 1].rstrip().endswith("第") and (counted := _COUNTED.match(text)):
                     text = text[counted.end() :]
@@ -598,8 +644,12 @@ def _label(before: str) -> tuple[str, str, str, str, str]:
     sep = ""
     if text and text[-1] in ":=：＝":
         sep, text = text[-1], text[:-1].rstrip()
-    elif (found := re.search(r"(?<=\s)(?:is|was|of|at|reached)$", text)) and metrics.is_known(text[: found.start()]):
+    elif (found := _VERB.search(text)) and metrics.is_known(text[: found.start()]):
         sep, text = found[0], text[: found.start()].rstrip()
+    if (found := metrics.OVERLAP.search(text)) and found.end() == len(text):
+        # The colon and the bracket of "mAP@[.5:.95]" part nothing.
+        label, heading, _, _, _ = _label(text[: found.start()])
+        return f"{label} {found[0]}".strip(), heading, sep, "", opened
     note = ""
     found = _NOTE.search(text)
     if found and (sep or opened or metrics.is_known(_BOUND.split(text[: found.start()])[-1])):
@@ -623,6 +673,23 @@ def _label(before: str) -> tuple[str, str, str, str, str]:
     if place >= 0:
         heading, label = heading + label[: place + 1], label[place + 1 :]
     return label.strip(" \t.*#>|-–~^+&@/\\%"), heading, sep, note, opened
+
+
+def _coco_label(found: re.Match[str]) -> str:
+    """mAP, mAP50, mAP small, AR@10."""
+    area = "" if found["area"] == "all" else f" {found['area']}"
+    if found["what"] == "R":
+        return f"AR{area}" if area else f"AR@{found['most']}"
+    return f"mAP{area}" if found["high"] else f"mAP{found['low'][1:]}{area}"
+
+
+def _two_labels(label: str) -> tuple[str, str] | None:
+    """Both of "Train Acc/Loss", None where these are no two quantities."""
+    one, _, other = label.partition("/")
+    if not (metrics.is_known(one) and metrics.is_known(other)):
+        return None
+    split = metrics.meaning_of(one).split
+    return one, f"{split} {other}" if split and metrics.meaning_of(other).split is None else other
 
 
 def _heading(text: str) -> str:
