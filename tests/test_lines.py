@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from readings import Point, Read, ReadRun, read_lines
+from readings import Point, Read, ReadRun, read, read_lines
 
 from expdb.parsers.logs import lines, templates
 from expdb.parsers.logs.lines import LineReader, epoch_of, is_log_line
@@ -650,3 +650,44 @@ def test_the_accuracy_on_the_test_images_alone_is_a_result() -> None:
 @pytest.mark.parametrize("label", ["bestdice", "record"])
 def test_the_best_so_far_is_an_aside_in_whatever_word(label: str) -> None:
     assert set(by_name(f"epoch #: dice 0.5# {label} 0.6#")) == {"train/dice"}
+
+
+# Decimal commas
+
+
+def test_decimal_commas_are_read_where_a_log_has_no_points() -> None:
+    run = one_run(
+        "\n".join(f"2024-01-02 10:00:0{n},123 epoch {n} loss 0,5{n} lr 1,5e-3 acc: 71,{n}" for n in range(1, 5))
+    )
+    assert run.only("train/loss").values == [0.51, 0.52, 0.53, 0.54]
+    assert run.only("train/accuracy").values == [71.1, 71.2, 71.3, 71.4]
+    assert run.only("lr").values == [0.0015] * 4
+
+
+def test_a_decimal_comma_among_points_is_counted_as_not_understood() -> None:
+    reader = LineReader()
+    events = list(reader.feed(1, "".join(f"epoch {n} loss 0,5{n} acc 0.6{n}\n" for n in range(1, 5))))
+    assert {c.metric.name for e in events if isinstance(e, Points) for c in e.curves} == {"train/accuracy"}
+    assert reader.unparsed.count == 4
+    assert reader.unparsed.examples[0] == (1, "epoch 1 loss 0,51 acc 0.61")
+
+
+def test_a_thousand_with_a_comma_is_no_fraction() -> None:
+    reader = LineReader()
+    list(reader.feed(1, "".join(f"epoch {n} loss 0.5{n} of 1,234 images\n" for n in range(1, 5))))
+    assert reader.unparsed.count == 0
+
+
+def test_folds_under_drawn_headings_are_runs_of_a_log() -> None:
+    fold = "".join(f"Epoch {n} train loss 0.4{n} val acc 0.6{n}\n" for n in range(1, 5))
+    found = read("".join(f"---- Fold {n} ----\n{fold}" for n in range(1, 4)))
+    assert found.format == "log"
+    assert [run.start.reason for run in found.runs][1:] == ["epoch went 4 → 1 at line 7", "epoch went 4 → 1 at line 12"]
+
+
+def test_a_quantity_s_number_belongs_to_it_though_the_next_label_ends_in_a_colon() -> None:
+    assert by_name("epoch # loss 0.# lr 0.0# acc: 7#.5") == {
+        "train/loss": "0.1",
+        "lr": "0.01",
+        "train/accuracy": "71.5",
+    }

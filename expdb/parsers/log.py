@@ -14,6 +14,9 @@ VERSION = 3
 SUMMARY = "any log of lines with steps and values; the kinds of line are found in the file itself"
 
 _CODE = re.compile(r"^[ \t]*(?:import \w|from [\w.]+ import |def \w+\(|class \w+|return\b|print\(|@\w+$)", re.MULTILINE)
+# "---- Fold 1 ----" heads no page.
+_HEADING = re.compile(r"[ \t]*([-=])\1+[ \t]*[^\s\-=][^\n]*?\1\1[ \t]*$", re.MULTILINE)
+_MARKUP = ("```", "~~~", "\n#", "|--", "| -", "|:-")
 # The most a reader of single lines can be sure of: a page has log lines too.
 _SURE = 0.9
 # So many lines are looked at from the beginning, and as many from the rest, in runs of neighbours.
@@ -25,11 +28,13 @@ _MANY = 20
 
 def recognise(sample: Sample) -> float:
     """Certain of a file whose lines all begin like its first, sure of one that has lines of a training."""
-    head = sample.text[:4096].split("\n", 6)[:6]
-    if is_log_line(head[0]) and _all_alike(sample.text):
+    text = sample.text
+    head = text[:4096].split("\n", 1)[0]
+    if is_log_line(head) and _all_alike(text):
+        return CERTAIN
+    if _HEADING.match(text) and not any(sign in text for sign in _MARKUP) and _points_in(_some_of(text)):
         return CERTAIN
     # Most logs show what they are at once, and to read all of a sample takes long.
-    text = sample.text
     opening = text[: text.rfind("\n", 0, _OPENING) + 1]
     if opening and len(opening) < len(text) and _points_in(opening) >= _MANY and not _CODE.search(opening):
         return _SURE

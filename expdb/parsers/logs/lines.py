@@ -15,6 +15,7 @@ from itertools import chain, compress
 from expdb import metrics
 from expdb.parsers.configs.reader import ConfigReader
 from expdb.parsers.digits import decimals_of
+from expdb.parsers.logs.commas import has_decimal_commas, says_decimal_comma, with_points
 from expdb.parsers.logs.endings import Endings
 from expdb.parsers.logs.forms import form_of, known_forms
 from expdb.parsers.logs.names import Names
@@ -101,6 +102,8 @@ class LineReader:
         self._totals: list[str] = []
         self._second: str | None = None
         self._settings = ConfigReader()
+        # Whether this log prints 0,5 for a half.
+        self._commas = False
         self._passed = 0
         self._unparsed = 0
         self._examples: list[tuple[int, str]] = []
@@ -123,7 +126,8 @@ class LineReader:
         """Read whole lines, the first of which has the given number."""
         body, origins = settle(text)
         body = body[:-1] if body.endswith("\n") else body
-        groups, rest = self._read(body)
+        self._commas = self._commas or has_decimal_commas(body)
+        groups, rest = self._read(with_points(body) if self._commas else body)
         # A state of a rewritten line has that line's number.
         at = range(line, line + body.count("\n") + 1) if origins is None else [line + origin for origin in origins]
         groups = self._judged(groups, body, at, rest)
@@ -235,6 +239,10 @@ class LineReader:
             if kind.accepted:
                 kind.count += len(rows.lines)
                 out.append(rows)
+                if not self._commas and says_decimal_comma(kind.text):
+                    # Other numbers of the line were read, this one was not.
+                    self._unparsed += len(rows.lines)
+                    self._examples.append((at[rows.lines[0]], kind.text))
             else:
                 said = said or body.split("\n")
                 rest += [(i, said[i]) for i in rows.lines]

@@ -524,6 +524,7 @@ class _Reader:
             and at + 1 < self.count
             and self.kinds[at + 1] == "n"
             and not metrics.step_role(label.split()[-1])
+            and not metrics.is_known(label.split()[-1])
             and re.fullmatch(r"[ \t]+[^\W\d][^,;|:=\t]*[:=：]", self.texts[at + 1]) is not None
         )
 
