@@ -304,9 +304,9 @@ FAMILIES: dict[str, tuple[int, list[Expected]]] = {
         [
             ("cost", 8, 7.8, 6.4, 8000),
             ("lr", 8, 1.875e-05, 0.00015, 8000),
-            ("val/cross_entropy", 4, 80.5, 50.5, 2),
-            ("val/perplexity", 4, 50.5, 20.5, 2),
-            ("val/bleu", 4, 12.5, 18.5, 2),
+            ("val/cross_entropy", 4, 80.5, 50.5, 8000),
+            ("val/perplexity", 4, 50.5, 20.5, 8000),
+            ("val/bleu", 4, 12.5, 18.5, 8000),
         ],
     ),
     "megatron": (

@@ -88,7 +88,15 @@ def counts_training(template: Template) -> bool:
     if template.split in (None, metrics.TRAIN) or not template.positions:
         return bool(template.positions)
     # "[eval] iter 200: ..." has the training's; "Test: [3/10]" has not.
-    return template.positions == {"iteration"} and not template.counts_batches
+    if template.counts_batches:
+        return False
+    return template.positions == {"iteration"} or any(
+        one.role == "iteration" and one.label.lower() in _OF_TRAINING for one in template.fields
+    )
+
+
+# No loop over validation data counts these: Marian's "Up. 2000".
+_OF_TRAINING = frozenset(("up", "update", "updates", "global step", "global_step"))
 
 
 def position_texts(rows: Rows) -> Iterable[tuple[str, ...]]:
