@@ -571,6 +571,13 @@ def test_no_line_takes_long_to_read(line: str, learned: str) -> None:
     assert time.perf_counter() - began < 1
 
 
+@pytest.mark.parametrize("date", ["2021.3.4", "2021.03.04", "2021-03-04", "2021/3/4", "2021.03.04 05:06:07"])
+def test_a_date_where_a_value_would_stand_is_none(date: str) -> None:
+    run = one_run(f"Epoch 1 loss 0.5 acc 0.1\nEpoch 2 loss 0.4 acc 0.2\nEpoch 3 loss 0.3 acc {date}\nLoss {date}\n")
+    assert run.only("train/loss").values == [0.5, 0.4, 0.3]
+    assert run.only("train/accuracy").values == [0.1, 0.2]
+
+
 def test_a_number_too_large_for_a_float_is_infinite() -> None:
     assert one_run(f"epoch 1, loss {'9' * 400}").curves["loss"].values == [math.inf]
 

@@ -203,7 +203,7 @@ def key_of(parts: Sequence[str]) -> str:
     return "\0".join(parts[0::2]) + "\1" + kinds
 
 
-_ODD = re.compile(r"[hsmd]|\d-\d|T")
+_ODD = re.compile(r"[hsmd]|\d-\d|T|\d\.\d+\.\d")
 
 
 @lru_cache(maxsize=64)
