@@ -1,7 +1,7 @@
 """A training's log, line by line, in whatever words: `Epoch 3/90 loss 0.25 acc 81.2%`, and anything like it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from expdb.parsers import CERTAIN, Options
@@ -19,41 +19,50 @@ _HEADING = re.compile(r"[ \t]*([-=])\1+[ \t]*[^\s\-=][^\n]*?\1\1[ \t]*$", re.MUL
 _MARKUP = ("```", "~~~", "\n#", "|--", "| -", "|:-")
 # The most a reader of single lines can be sure of: a page has log lines too.
 _SURE = 0.9
-# So many lines are looked at from the beginning, and as many from the rest, in runs of neighbours.
-_LINES = 160
-_RUN = 8
+# Read first; most logs show what they are here.
 _OPENING = 8192
-_MANY = 20
+# Of what follows, runs of so many neighbours from all over it: together about as much as this, and as much again where
+# a training may be told of.
+_RUN = 8
+_REST = 8192
+_TELLS = re.compile(r"(?i)epoch|loss|iter|step|acc|eval|train|[\u4e00-\u9fff]")
 
 
 def recognise(sample: Sample) -> float:
     """Certain of a file whose lines all begin like its first, sure of one that has lines of a training."""
     text = sample.text
-    head = text[:4096].split("\n", 1)[0]
-    if is_log_line(head) and _all_alike(text):
+    if is_log_line(text[:4096].split("\n", 1)[0]) and _all_alike(text):
         return CERTAIN
-    if _HEADING.match(text) and not any(sign in text for sign in _MARKUP) and _points_in(_some_of(text)):
-        return CERTAIN
-    # Most logs show what they are at once, and to read all of a sample takes long.
-    opening = text[: text.rfind("\n", 0, _OPENING) + 1]
-    if opening and len(opening) < len(text) and _points_in(opening) >= _MANY and not _CODE.search(opening):
-        return _SURE
+    end = text.rfind("\n", 0, _OPENING) + 1 if len(text) > _OPENING else len(text)
+    parts = [text[:end], *_some_of(text[end:])]
+    is_headed = bool(_HEADING.match(text)) and not any(sign in text for sign in _MARKUP)
     # A program prints, too, and quotes what it prints; but some logs begin with the program.
-    return _SURE if _points_in(_some_of(text)) > 2 * len(_CODE.findall(text)) else 0.0
+    quoted = 2 * sum(len(_CODE.findall(part)) for part in parts)
+    reader, points, line = LineReader(settings=False), 0, 1
+    for place, part in enumerate(parts):
+        if part and (place < 2 or _TELLS.search(part)):
+            points += _points_in(reader.feed(line, part))
+        if points > quoted:
+            return CERTAIN if is_headed else _SURE
+        line += part.count("\n")
+    return 0.0
 
 
-def _some_of(text: str) -> str:
-    """The first lines of a text, and neighbours from all over the rest: enough to see a training in it."""
+def _some_of(text: str) -> tuple[str, str]:
+    """Twice, neighbouring lines from all over a text: enough to see a training in it."""
+    if len(text) <= _REST:
+        return text, ""
     lines = text.split("\n")
-    if len(lines) <= 2 * _LINES:
-        return text
-    stride = max(_RUN, (len(lines) - _LINES) // (_LINES // _RUN))
-    rest = (lines[at : at + _RUN] for at in range(_LINES, len(lines), stride))
-    return "\n".join([*lines[:_LINES], *chain.from_iterable(rest)]) + "\n"
+    stride = max(2 * _RUN, _RUN * len(text) // _REST)
+    return _every(lines, 0, stride), _every(lines, stride // 2, stride)
 
 
-def _points_in(text: str) -> int:
-    events = LineReader(settings=False).feed(1, text)
+def _every(lines: list[str], first: int, stride: int) -> str:
+    runs = (lines[at : at + _RUN] for at in range(first, len(lines), stride))
+    return "".join(f"{line}\n" for line in chain.from_iterable(runs))
+
+
+def _points_in(events: Iterable[Event]) -> int:
     return sum(len(curve.lines) for event in events if isinstance(event, Points) for curve in event.curves)
 
 

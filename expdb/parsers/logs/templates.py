@@ -49,8 +49,12 @@ _PLAIN = (
     + r"(?:(?<![\w)\]}.])[-+])?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?(?![\d.]*\.\d)"
     r"|(?<![\w.])[-+]?(?<!of )(?i:nan|inf(?:inity)?)(?![\w@/\-])"
 )
+# What a number may begin with: looked for first, since most letters begin none.
+_BEGINS = r"(?=[-+.\d]|[nN][aA]|[iI][nN])"
 # Blanks are only looked through from their first on: a line of blanks would take for ever.
-_TOKEN = re.compile(rf"(?:(?<![ \t])[ \t]++)?{_FREE}({_DATE}|{_CLOCK}|{_SPAN}|{_PLAIN})", re.ASCII)
+_TOKEN = re.compile(
+    rf"(?=[ \t\-+.\dnNiI])(?:(?<![ \t])[ \t]++)?{_BEGINS}{_FREE}({_DATE}|{_CLOCK}|{_SPAN}|{_PLAIN})", re.ASCII
+)
 _IS_PLAIN = re.compile(NUMBER)
 _UNIT = "|".join(sorted(map(re.escape, metrics.UNIT_WORDS), key=len, reverse=True))
 _UNIT_AFTER = re.compile(rf"(?:({_UNIT})(?![\w/])| ({_UNIT})(?=[ \t]*(?:[,;|，；)\]\t\1]|  | - )))")
