@@ -84,7 +84,9 @@ def ingested(outcome: Outcome, path: object, request: Request) -> None:
     if asides:
         print(f"left out: {_count(asides.total(), 'aside')} ({_names(list(asides))}); expdb parse --explain shows them")
     same = [done for done in outcome.done if done.format and done.written.kind == "same" and not done.written.reads]
-    if same:
+    if twins := [f"{done.path} as {done.same_as}" for done in same if done.same_as]:
+        print(f"the same bytes: {_count(len(twins), 'file')}, 0 new runs ({_few(twins)})")
+    if same := [done for done in same if not done.same_as]:
         print(f"known already: {_count(sum(done.files for done in same), 'file')}, 0 new runs")
         if request.params or request.tags or request.experiment or request.metric_columns or request.params_from:
             _tell(

@@ -77,12 +77,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of one file, or of the files of a folder. format None: no reader knows its content."""
+    """What became of one file, or of the files of a folder. format None: no reader knows its content.
+
+    same_as: of a dry run, the file before it that holds the same bytes.
+    """
 
     path: str
     format: str | None
     written: Written
     files: int = 1
+    same_as: str | None = None
 
 
 @dataclass(slots=True)
@@ -235,7 +239,7 @@ class Ingest:
         self.options = parsers.Options(request.metric_columns)
         self.known = plugins.all_parsers()
         self.forced = parsers.named(request.as_format, self.known) if request.as_format else None
-        self._dry: set[tuple[str, str | None]] = set()
+        self._dry: dict[tuple[str, str | None], str] = {}
         self._batch: list[_Prepared | _PreparedFolder] = []
         # What each missing package leaves unread; one of them would be told for every file.
         self._missing: dict[str, tuple[MissingExtraError, int]] = {}
@@ -369,10 +373,11 @@ class Ingest:
             found = _tally(standing, events or parsers.read(parser, reading, self.options))
             # The same bytes twice in one ingest give their runs once.
             content = (head.digest.sha256, head.digest.tail_sha256)
-            if content in self._dry and not self.request.copy:
-                found = Written("same")
-            self._dry.add(content)
-            self.out.done.append(Done(item.shown, parser.NAME if found.reads or found.kind == "same" else None, found))
+            twin = self._dry.get(content) if not self.request.copy else None
+            found = Written("same") if twin else found
+            self._dry.setdefault(content, item.shown)
+            name = parser.NAME if found.reads or found.kind == "same" else None
+            self.out.done.append(Done(item.shown, name, found, same_as=twin))
         elif events is not None and not any(isinstance(event, RunStart) for event in events):
             self.out.done.append(Done(item.shown, None, _tally(Standing("new"), events)))
         else:

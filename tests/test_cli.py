@@ -369,6 +369,15 @@ def test_closed_streams_and_a_lost_folder_are_no_traceback(expdb: Expdb, tmp_pat
         assert "Traceback" not in done.stderr, (words, done.stderr)
 
 
+def test_a_dry_run_names_the_file_that_another_is_the_same_as(expdb: Expdb, tmp_path: Path) -> None:
+    for name in ("a.log", "b.log", "c.log"):
+        log(tmp_path / name, epochs=3)
+    said = expdb("ingest", "--dry-run", "a.log", "b.log", "c.log").stdout
+    assert "log: 1 file, would give 1 new run" in said
+    assert "the same bytes: 2 files, 0 new runs (b.log as a.log, c.log as a.log)\n" in said
+    assert "known already" not in said
+
+
 def test_ls_says_what_a_runs_steps_count(expdb: Expdb, tmp_path: Path) -> None:
     log(tmp_path / "a.log", epochs=3)
     (tmp_path / "b.log").write_text("iter 100 loss 0.5\niter 200 loss 0.4\n", "utf-8")
