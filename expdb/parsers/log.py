@@ -54,7 +54,9 @@ def _some_of(text: str) -> tuple[str, str]:
         return text, ""
     lines = text.split("\n")
     stride = max(2 * _RUN, _RUN * len(text) // _REST)
-    return _every(lines, 0, stride), _every(lines, stride // 2, stride)
+    # After a long prologue a short training stands at the end.
+    last = "".join(f"{line}\n" for line in lines[-_RUN:])
+    return _every(lines, 0, stride) + last, _every(lines, stride // 2, stride)
 
 
 def _every(lines: list[str], first: int, stride: int) -> str:
