@@ -2,9 +2,9 @@
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from expdb.parsers.secrets import HIDDEN, is_secret
+from expdb.masking import HIDDEN, is_secret
 
 _LONGEST = 20_000
 _PROMPT = re.compile(
@@ -62,13 +62,22 @@ def command_in(line: str) -> tuple[str, bool] | None:
 
 def flags_of(command: str) -> dict[str, str]:
     """What a command sets: `--lr 0.1`, `--lr=0.1`, `-r` (true), `optimizer.lr=0.1`; names as argparse keeps them."""
+    return settings_of(arguments_in(command))
+
+
+def arguments_in(command: str) -> list[str]:
+    """The words behind the script of a command as a shell reads it, up to where it is redirected or ends."""
     words = _words(command)
+    words = words[_first_argument(words) :]
+    return words[: next((at for at, word in enumerate(words) if _ENDS.fullmatch(word)), len(words))]
+
+
+def settings_of(words: Sequence[str]) -> dict[str, str]:
+    """What a script's arguments set; all the words behind an option, up to the next, are its value."""
     found: dict[str, str] = {}
     key: str | None = None
     values: list[str] = []
-    for word in words[_first_argument(words) :]:
-        if _ENDS.fullmatch(word):
-            break
+    for word in words:
         flag = None if _NUMBER.fullmatch(word) else _FLAG.fullmatch(word)
         override = None if flag or key is not None else _OVERRIDE.fullmatch(word)
         if flag:
@@ -79,6 +88,9 @@ def flags_of(command: str) -> dict[str, str]:
                 key = None
         elif override:
             found[override[1]] = override[2]
+        elif word == "--":
+            _put(found, key, values)
+            key, values = None, []
         elif key is not None:
             values.append(word)
     _put(found, key, values)
@@ -93,9 +105,9 @@ def shown(command: str) -> str:
     return command
 
 
-def _put(found: dict[str, str], key: str | None, values: Iterable[str]) -> None:
+def _put(found: dict[str, str], key: str | None, values: Sequence[str]) -> None:
     if key is not None:
-        found[key.replace("-", "_")] = " ".join(values) or "true"
+        found[key.replace("-", "_")] = " ".join(values) if values else "true"
 
 
 def _words(command: str) -> list[str]:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from expdb.parsers.secrets import is_secret
+from expdb.masking import is_secret
 
 # Values beyond this are data, not settings.
 _VALUE_LIMIT = 1000
@@ -25,15 +25,16 @@ def settings_of(text: str) -> dict[str, str]:
 
 def _json(text: str) -> dict[str, str]:
     try:
-        return dict(_leaves(json.loads(text)))
+        return dict(leaves(json.loads(text)))
     except (ValueError, RecursionError):
         return {}
 
 
-def _leaves(node: object, trail: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+def leaves(node: object, trail: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """The settings of a tree, nested keys joined by a dot; a list is one value."""
     if isinstance(node, dict) and node:
         for key, value in node.items():
-            yield from _leaves(value, (*trail, str(key)))
+            yield from leaves(value, (*trail, str(key)))
     elif trail:
         yield ".".join(trail), node if isinstance(node, str) else json.dumps(node, ensure_ascii=False)
 

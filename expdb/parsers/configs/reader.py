@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from expdb.masking import is_secret
 from expdb.parsers.configs.commands import command_in, flags_of, shown
 from expdb.parsers.configs.literals import HOLDERS, Depth, Pairs, pairs_of
 from expdb.parsers.configs.prefixes import body_of
 from expdb.parsers.configs.rows import ITEM, OPENS, ROW, RULE, Rows, is_environment, is_measured, row_of
-from expdb.parsers.secrets import is_secret
 
 MOST_PARAMS = 400
 LONGEST_VALUE = 500

@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Protocol
 
 from expdb import metrics
+from expdb.masking import is_secret
 from expdb.parsers.digits import decimals_of
 from expdb.parsers.jsons import fields
 from expdb.parsers.jsons.columns import text_of
 from expdb.parsers.jsons.records import TEXT_LIMIT, RecordReader
 from expdb.parsers.jsons.series import Series, by_place, exported, sacred, series_events
 from expdb.parsers.jsons.text import PLAIN, Batch, JsonValue, Skipped, elements, flat, members, widened
-from expdb.parsers.secrets import is_secret
 from expdb.records import REPORTED, Curve, Event, LineKind, Metric, Points, RunStart, Unit, Unparsed
 
 _SURE, _RATHER = 0.95, 0.8

@@ -15,12 +15,12 @@ from heapq import merge
 from typing import cast
 
 from expdb import metrics
+from expdb.masking import is_secret
 from expdb.parsers.digits import decimals_of
 from expdb.parsers.jsons import fields
 from expdb.parsers.jsons.columns import Column, Kind, Survey, text_of
 from expdb.parsers.jsons.steps import Steps, steps_of
 from expdb.parsers.jsons.text import PLAIN, PRINTED, Batch, JsonValue, Skipped
-from expdb.parsers.secrets import is_secret
 from expdb.records import ASIDE, CURVE, Curve, Event, LineKind, Metric, Points, RunStart, Unit
 
 # A longer text is no setting but a listing: the machine's state, a whole configuration file.
