@@ -12,6 +12,8 @@ from typing import Literal
 from expdb.records import Better, Kind, Unit
 
 TRAIN, VAL, TEST = "train", "val", "test"
+# What the machine did meanwhile, and no result.
+SYSTEM = "system/"
 
 SPLITS = {
     TRAIN: ("train", "training", "tr", "learn", "训练集", "训练"),

@@ -13,6 +13,7 @@ Kind = Literal["curve", "reported", "aside"]
 Unit = Literal["fraction", "percent", "s", "ms", "min", "h"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 Better = Literal["max", "min"]
+RunStatus = Literal["scheduled", "running", "finished", "failed", "killed"]
 
 CURVE: Kind = "curve"
 REPORTED: Kind = "reported"

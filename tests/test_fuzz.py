@@ -109,6 +109,15 @@ def samples() -> list[tuple[bytes, str]]:
             "log.txt",
         ),
         (
+            ['{"params": {"lr": "0.1"}, "tags": {}, "name": "warm", "experiment": null}\n']
+            + [
+                json.dumps({"step": n, "epoch": None, "time_ms": 1000 * n, "metrics": {"train/loss": 1 / (n + 1)}})
+                + "\n"
+                for n in range(5)
+            ],
+            "metrics.jsonl",
+        ),
+        (
             [json.dumps({"env": "x", "seed": 7}) + "\n"]
             + [json.dumps({"mode": "train", "epoch": 1, "iter": 10 * n, "loss": 1 / (n + 1)}) + "\n" for n in range(5)],
             "a.json",

@@ -15,12 +15,23 @@ from typing import Protocol
 
 from expdb.errors import ExpdbError, InputError, UsageError
 from expdb.parsers.reading import Reading, Sample
-from expdb.records import Event
+from expdb.records import Event, Unparsed
 
 # A reader that has seen all of the sample and knows every line of it; no other is asked.
 CERTAIN = 1.0
 
-BUILT_IN = ("tensorboard", "json_document", "json_lines", "delimited", "boxed", "series", "yolo", "log", "page")
+BUILT_IN = (
+    "tensorboard",
+    "tracked",
+    "json_document",
+    "json_lines",
+    "delimited",
+    "boxed",
+    "series",
+    "yolo",
+    "log",
+    "page",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,25 @@ class Parser(Protocol):
 
 
 Parsers = Mapping[str, Parser]
+
+
+class Stream(Protocol):
+    """A source that is read as it grows. What it says of the first lines may differ from what `parse` says of all."""
+
+    @property
+    def unparsed(self) -> Unparsed:
+        """Lines so far that were not understood."""
+        ...
+
+    def feed(self, line: int, text: str) -> Iterator[Event]:
+        """Read whole lines behind those fed so far, the first of which has the given number."""
+        ...
+
+
+def stream(parser: Parser) -> Stream | None:
+    """A reader that goes on where it stood, of formats that have one: a function `stream` beside `parse`."""
+    begin = getattr(parser, "stream", None)
+    return begin() if begin else None
 
 
 @cache

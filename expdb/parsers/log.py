@@ -81,3 +81,8 @@ def parse(reading: Reading, options: Options) -> Iterator[Event]:
         yield from reader.feed(block.line, block.text)
     yield from reader.kinds()
     yield reader.unparsed
+
+
+def stream() -> LineReader:
+    """A reader that goes on where it stood: for a log that is being written."""
+    return LineReader()
