@@ -82,14 +82,16 @@ def write(
     *,
     again: bool = False,
     into: int | None = None,
+    apart: bool = False,
     alike: bool = False,
 ) -> Written:
     """Store what a source says. again: replace what its runs hold instead of adding to it.
 
-    into: the run that the source, which tells of one run, is a further source of. alike: a new run that says what
-    another run of the experiment says becomes a source of that one.
+    into: the run that the source, which tells of one run, is a further source of. apart: the first run of the source is
+    `into`, each further one a run of its own below it, and their other sources tell of other metrics. alike: a new run
+    that says what another run of the experiment says becomes a source of that one.
     """
-    intake = _Intake(writer, head, standing, again, into)
+    intake = _Intake(writer, head, standing, again, into, apart)
     for event in events:
         intake.take(event)
     return intake.finish(alike=alike)
@@ -99,13 +101,20 @@ class _Intake:
     """One source on its way in."""
 
     def __init__(
-        self, writer: Writer, head: SourceHead, standing: Standing, again: bool, into: int | None = None
+        self,
+        writer: Writer,
+        head: SourceHead,
+        standing: Standing,
+        again: bool,
+        into: int | None = None,
+        apart: bool = False,
     ) -> None:
         self.writer = writer
         self.head = head
         self.standing = standing
         self.again = again
         self.into = into
+        self.apart = apart
         self.at = writer.database.connection
         self.title: str | None = None
         self.is_page = False
@@ -115,6 +124,7 @@ class _Intake:
         self.experiment_id: int | None = None
         # A changed page is a new source, unless its runs are to be read again.
         self.keeps = standing.kind == "grown" or (again and standing.source_id is not None)
+        self.had_tail = self.keeps and self._had_tail()
         self.source_id = self._own_source() if self.keeps else None
         self.known = self._known_runs() if self.keeps else {}
         self.purged = self._purged_lines() if self.keeps else frozenset()
@@ -145,6 +155,9 @@ class _Intake:
         if self.taken:
             self._drop_phantoms()
         for known in self.known.values() if self.again else ():
+            if self.apart and known.id != self.into:
+                delete_run(self.at, known.id)
+                continue
             self.out.changes.append(f"{known.name}: the source no longer holds it; the run is left as it was")
         self.out.run_ids = [run.id for run in self.open.values()]
         for run in self.open.values() if alike else ():
@@ -220,6 +233,11 @@ class _Intake:
         )
         return own
 
+    def _had_tail(self) -> bool:
+        """Whether points of an unterminated last line may be in."""
+        row = self.at.execute("SELECT tail_sha256 FROM source WHERE id = ?", (self.standing.source_id,)).fetchone()
+        return bool(row and row[0])
+
     def _source_row(self) -> tuple[object, ...]:
         head, digest = self.head, self.head.digest
         content = zlib.compress(head.content) if head.content is not None and self.is_page else None
@@ -259,7 +277,7 @@ class _Intake:
 
     def _match(self, event: RunStart) -> _KnownRun | None:
         """The run that was read from here before, taken off the list of those still to be met."""
-        if self.into is not None:
+        if self._is_into():
             line = next((line for line, known in self.known.items() if known.id == self.into), None)
             return None if line is None else self.known.pop(line)
         if self.standing.kind != "changed":
@@ -271,6 +289,10 @@ class _Intake:
                 return self.known.pop(line)
         return None
 
+    def _is_into(self) -> bool:
+        """Whether the next run of the source is the one it was said to tell of."""
+        return self.into is not None and not (self.apart and self.open)
+
     # ── runs ──
 
     def _start(self, event: RunStart) -> None:
@@ -281,7 +303,7 @@ class _Intake:
         known = self._match(event)
         if known:
             self._hold(event.index, self._reopen(event, known))
-        elif self.into is not None:
+        elif self.into is not None and self._is_into():
             self._attach(event, self.into)
         elif event.line in self.purged:
             self.gone[event.index] = event
@@ -297,6 +319,8 @@ class _Intake:
         origin = "page" if self.is_page else "log"
         made = self.at.execute(sql.INSERT_RUN, (uuid4().hex, self.experiment_id, name, origin, "finished", None, None))
         run_id = int(made.lastrowid or 0)
+        if self.into is not None:
+            self.at.execute(sql.PUT_BELOW, (self.into, run_id))
         self._put_words(run_id, {**event.params, **head.params}, {**event.tags, **head.tags}, event.reason)
         self._hold(event.index, _OpenRun(run_id, name, 1, event.line, event.line, taken=taken, fresh=True))
         self.out.runs += 1
@@ -308,7 +332,7 @@ class _Intake:
             " FROM run WHERE id = ?",
             (run_id,),
         ).fetchone()
-        run = _OpenRun(run_id, name, number, event.line, event.line, shared=True)
+        run = _OpenRun(run_id, name, number, event.line, event.line, shared=not self.apart)
         run.metrics = self.writer.open_metrics(run_id)
         self._put_said_words(run_id, event)
         self._hold(event.index, run)
@@ -336,13 +360,13 @@ class _Intake:
     def _reopen(self, event: RunStart, known: _KnownRun) -> _OpenRun:
         run_id, source_no = known.id, known.source_no
         run = _OpenRun(run_id, known.name, source_no, event.line, event.line, taken=self.taken)
-        run.shared = self._is_shared(run_id)
+        run.shared = not self.apart and self._is_shared(run_id)
         if self.again:
             self._empty(run)
             self._put_said_words(run_id, event)
             return run
         run.metrics = self.writer.open_metrics(run_id)
-        for one in run.metrics.values():
+        for one in run.metrics.values() if self.had_tail else ():
             # An unterminated last line was read; what it says now may be more.
             if self.at.execute(sql.DELETE_POINTS_BEHIND, (one.id, run.taken, source_no)).rowcount:
                 one.summary, one.reread = derived_summary(self.at, one.id), True
@@ -368,7 +392,7 @@ class _Intake:
             ).fetchall()
             own = tuple((step, value) for step, value, source_no in rows if source_no == run.source_no)
             others = len(own) < len(rows) and (
-                run.shared or all(source_no is None for *_, source_no in rows)
+                run.shared or self.apart or all(source_no is None for *_, source_no in rows)
             )  # fmt: skip
             if own or not others:
                 run.before[one.key] = own if others else tuple((step, value) for step, value, _ in rows)

@@ -74,6 +74,15 @@ RUNS = (
     " FROM run r JOIN experiment e ON e.id = r.experiment_id"
     " WHERE r.deleted_ms IS NULL AND e.deleted_ms IS NULL AND (?1 IS NULL OR e.name = ?1) ORDER BY r.id"
 )
+# A run that another one's log tells of shares its state.
+PUT_BELOW = (
+    "UPDATE run SET parent_id = p.id, origin = p.origin, status = p.status, started_ms = p.started_ms"
+    " FROM run p WHERE p.id = ?1 AND run.id = ?2"
+)
+UNSETTLED = (
+    "SELECT r.id, r.uid, r.name, e.name, r.status FROM run r JOIN experiment e ON e.id = r.experiment_id"
+    " WHERE r.status IN ('scheduled', 'running') AND r.deleted_ms IS NULL ORDER BY r.id"
+)
 PARAMS = (
     "SELECT p.run_id, p.key, p.value FROM param p JOIN run r ON r.id = p.run_id"
     " JOIN experiment e ON e.id = r.experiment_id"

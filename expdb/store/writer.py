@@ -158,6 +158,11 @@ class Writer:
             return Standing("grown", source_id, line_count, name, here=True)
         return Standing("changed", source_id, 0, name, here=True)
 
+    def source_at(self, place: str) -> int | None:
+        """The source that was read at a place last."""
+        row = self._at.execute(sql.SOURCE_BY_PLACE, (place,)).fetchone()
+        return int(row[0]) if row else None
+
     def run_of(self, source_ids: Iterable[int]) -> int | None:
         """The run that was read from the sources; the oldest where there are several."""
         found = [
