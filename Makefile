@@ -54,6 +54,8 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.ingest --files 10000 --no-mlflow --write
 	$(BIN)/python -m benchmarks.ingest --kind lines --files 10000 --rounds 3 --write
 	$(BIN)/python -m benchmarks.readers --write
+	$(BIN)/python -m benchmarks.launch --write
+	$(BIN)/python -m benchmarks.tracking --write
 	$(BIN)/python -m benchmarks.ingest --memory --write
 
 docs: $(VENV)/.dev

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
-from expdb import __version__
+from expdb import __version__, launching
 from expdb.errors import AmbiguousError, ExpdbError, UsageError
 from expdb.options import (
     As,
@@ -38,7 +38,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="expdb",
-    help="Old training logs and report pages in, comparison tables out.",
+    help="Old training logs and report pages in, new trainings beside them, comparison tables out.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -50,7 +50,7 @@ app.add_typer(db_app, name="db")
 
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
-    """Old training logs and report pages in, comparison tables out."""
+    """Old training logs and report pages in, new trainings beside them, comparison tables out."""
     if version:
         print(f"expdb {__version__}")
         raise typer.Exit
@@ -207,6 +207,7 @@ def ls(
     experiment: Experiment = None,
     experiments: Annotated[bool, typer.Option("--experiments", help="List experiments, not runs.")] = False,
     where: Where = None,
+    live: Annotated[bool, typer.Option("--live", help="Only runs that have not ended.")] = False,
     format_name: Format = None,
     output: Output = None,
     db: Db = None,
@@ -215,8 +216,13 @@ def ls(
     from expdb import expressions, listing
 
     condition = expressions.parse_condition(where) if where else None
-    with _database(database_path(db)) as database:
-        found = listing.experiments(database) if experiments else listing.runs(database, experiment, condition)
+    if live and experiments:
+        raise UsageError("--live lists runs, --experiments experiments; choose one")
+    with _current(database_path(db)) as database:
+        if experiments:
+            found = listing.experiments(database)
+        else:
+            found = listing.runs(database, experiment, condition, unsettled=live)
     _show(found, format_name, output)
 
 
@@ -226,7 +232,7 @@ def show(run: Run, db: Db = None) -> None:
     from expdb import feedback
     from expdb.store import reader
 
-    with _database(database_path(db)) as database:
+    with _current(database_path(db)) as database:
         feedback.shown(database, reader.run(database, reader.find_run(database, run)))
 
 
@@ -259,7 +265,7 @@ def compare(
         descending=bool(sort and sort.startswith("-")),
         top=top,
     )
-    with _database(database_path(db)) as database:
+    with _current(database_path(db)) as database:
         found = verb.compare(database, query)
     _show(found, format_name, output)
 
@@ -278,6 +284,20 @@ def blame(
     with _database(database_path(db)) as database:
         record = reader.run(database, reader.find_run(database, run))
         feedback.blamed(provenance.blame(database, record, reader.metric_of(database, record, metric), step))
+
+
+@app.command()
+def diff(a: Run, b: Run, format_name: Format = None, output: Output = None, db: Db = None) -> None:
+    """Show what differs between two runs: params, environment, code, results."""
+    from expdb import diff as verb
+    from expdb import differences
+
+    with _database(database_path(db)) as database:
+        found = verb.diff(database, a, b)
+    if format_name or output:
+        _show(found.table(), format_name, output)
+    else:
+        differences.told(found)
 
 
 @app.command()
@@ -427,6 +447,18 @@ def _database(path: Path, mode: str = "read") -> Any:  # a context manager of Da
     return Database(path, write=mode == "write")
 
 
+def _current(path: Path) -> Any:  # a context manager of Database
+    """The database, brought up to launched runs that no process follows."""
+    from expdb.store import launched
+
+    database = _database(path)
+    if launched.unsettled(database):
+        from expdb import live
+
+        live.settle_if_possible(path)
+    return database
+
+
 def _runs(ids: list[int]) -> str:
     return "run" if len(ids) == 1 else "runs"
 
@@ -441,6 +473,9 @@ def _show(table: "Table", format_name: str | None, output: Path | None) -> None:
     from expdb.reports.output import show
 
     show(table, format_name, output)
+
+
+launching.register(app)
 
 
 def main() -> NoReturn:

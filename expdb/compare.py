@@ -106,6 +106,11 @@ def select(database: Database, query: Query) -> list[RunRecord]:
     return records[: query.top] if query.top is not None else records
 
 
+def check_metric(database: Database, records: Sequence[RunRecord], name: str) -> None:
+    """Raise NotFoundError, with the names that are near, where none of the runs has such a metric."""
+    _Evaluation(database, records).check([ColumnExpr(Selection("last", name, None), None)])
+
+
 def default_columns(records: Sequence[RunRecord]) -> tuple[ColumnExpr, ...]:
     """Name, experiment and params where they differ, then the last value of each result, and the best of the test's."""
     out = [ColumnExpr(Name("run"), None)]
@@ -128,7 +133,7 @@ def default_columns(records: Sequence[RunRecord]) -> tuple[ColumnExpr, ...]:
             labels.setdefault(metric.key, set()).add(metric.label)
     taken = Counter(next(iter(found)) for found in labels.values() if len(found) == 1)
     for name, kind in kinds.items():
-        if name.rsplit("/", 1)[-1] in _NO_RESULTS:
+        if name.rsplit("/", 1)[-1] in _NO_RESULTS or name.startswith(metrics.SYSTEM):
             continue
         if kind == {REPORTED}:
             label = next(iter(labels[name])) if len(labels[name]) == 1 else None
@@ -142,12 +147,18 @@ def default_columns(records: Sequence[RunRecord]) -> tuple[ColumnExpr, ...]:
     return tuple(out)
 
 
+def longest_curve(record: RunRecord) -> MetricRecord | None:
+    """The curve with the most points that the training told, not its machine; None for reported results."""
+    curves = [one for one in record.metrics if one.kind != REPORTED and one.first_step is not None]
+    curves = [one for one in curves if not one.name.startswith(metrics.SYSTEM)] or curves
+    return max(curves, key=lambda one: one.count, default=None)
+
+
 def epochs(record: RunRecord) -> str | None:
     """First and last step of the run's longest curve: `80–85`; None for reported results."""
-    curves = [m for m in record.metrics if m.kind != REPORTED and m.first_step is not None]
-    if not curves:
+    longest = longest_curve(record)
+    if longest is None:
         return None
-    longest = max(curves, key=lambda m: m.count)
     if longest.first_step == longest.last_step:
         return str(longest.first_step)
     return f"{longest.first_step}–{longest.last_step}"

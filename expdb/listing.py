@@ -3,18 +3,21 @@
 from datetime import datetime
 from typing import Any
 
-from expdb.compare import Query, select
+from expdb.compare import Query, longest_curve, select
 from expdb.expressions import Condition
-from expdb.records import REPORTED, Cell, Column, Table
+from expdb.records import Cell, Column, Table
 from expdb.store.database import Database, ReadOnlySql
+from expdb.store.launched import UNSETTLED
 from expdb.store.reader import RunRecord
 
 UID_SHOWN = 8
 
 
-def runs(database: Database, experiment: str | None, where: Condition | None) -> Table:
-    """One row for each run, oldest first."""
+def runs(database: Database, experiment: str | None, where: Condition | None, *, unsettled: bool = False) -> Table:
+    """One row for each run, oldest first. unsettled: only for those that have not ended."""
     records = select(database, Query(experiment=experiment, where=where))
+    if unsettled:
+        records = [record for record in records if record.status in UNSETTLED]
     rows = []
     for record in records:
         points = sum(metric.count for metric in record.metrics)
@@ -28,10 +31,9 @@ def runs(database: Database, experiment: str | None, where: Condition | None) ->
 
 def _steps(record: RunRecord) -> str | None:
     """What the run's longest curve counts, and from where to where: `epoch 80–85`; None for reported results."""
-    curves = [one for one in record.metrics if one.kind != REPORTED and one.first_step is not None]
-    if not curves:
+    longest = longest_curve(record)
+    if longest is None:
         return None
-    longest = max(curves, key=lambda one: one.count)
     return span(longest.first_step, longest.last_step, longest.step_unit)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ingest, readers, startup
+from benchmarks import ingest, launch, readers, startup, tracking
 from benchmarks.logs import LINES, Logs
 
 
@@ -38,6 +38,20 @@ def test_the_readers_benchmark_finds_every_point_and_every_reader() -> None:
     assert found["CSV"] == "delimited"
     assert found["prose"] is None
     assert readers.section(read, readers.detection(1)).body.count("|") > 50
+
+
+def test_the_launch_benchmark_measures_time_share_and_latency(tmp_path: Path) -> None:
+    found = launch.measure(1, 1.0, tmp_path, short_s=1.0, count=8)
+    assert 0 < found.overhead_s < 10
+    assert found.share < 1
+    assert len(found.latency_s) >= 4
+    assert "lines/s" in launch.section(found, 1.0).body
+
+
+def test_the_tracking_benchmark_times_every_call(tmp_path: Path) -> None:
+    found = tracking.measure(50, 0, tmp_path)
+    assert [len(one.calls_ms) for one in found] == [50, 50]
+    assert tracking.section(found).body.count("|") > 20
 
 
 @pytest.mark.soak

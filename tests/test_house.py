@@ -30,7 +30,7 @@ def imported_by(folder: Path, *words: str) -> set[str]:
     return set(done.stderr.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("words", [("--help",), ("ls",), ("compare",), ("ingest", "nowhere")])
+@pytest.mark.parametrize("words", [("--help",), ("ls",), ("compare",), ("diff", "a", "b"), ("ingest", "nowhere")])
 def test_no_command_pays_for_what_it_does_not_use(words: tuple[str, ...], tmp_path: Path) -> None:
     heavy = {"sqlmodel", "sqlalchemy", "pydantic", "pandas", "mlflow", "rich.table"}
     if words[0] == "ingest":
