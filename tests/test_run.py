@@ -176,15 +176,15 @@ def test_options_of_the_command_belong_behind_two_dashes(lab: Path) -> None:
 
 
 def test_a_detached_run_goes_on_by_itself_and_can_be_attached(lab: Path) -> None:
-    done = expdb("run", "--detach", *command("--epochs", "6", "--wait", "0.2"), cwd=lab)
+    done = expdb("run", "--detach", *command("--epochs", "30", "--wait", "0.2"), cwd=lab)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("queued train")
     assert "train" in expdb("queue", cwd=lab).stdout
     shown = expdb("attach", "train", cwd=lab)
     assert shown.returncode == 0
-    assert shown.stdout.count("epoch ") == 6
+    assert shown.stdout.count("epoch ") == 30
     (run,) = runs(lab).values()
-    assert (run.status, points(run)["train/loss"]) == ("finished", 6)
+    assert (run.status, points(run)["train/loss"]) == ("finished", 30)
     until(lambda: idle(lab), "an empty queue")
 
 
