@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from engines import Ray, kill, new_run, ray, until
+from launched import sweep
 
 from expdb.errors import ExpdbError, MissingExtraError, UsageError
 from expdb.runners import keeper as keeping
@@ -263,3 +264,9 @@ def test_a_cluster_that_goes_away_ends_its_runs_and_holds_nobody_up(engine: Ray,
 
 def parent(pid: int) -> int:
     return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_sweep_gives_the_same_table_as_on_this_machine(root: Path, tmp_path: Path) -> None:
+    here = sweep(tmp_path, "here")
+    there = sweep(tmp_path, "there", "--runner", "ray")
+    assert there == here

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import requires
 from engines import Slurm, new_run, said, slurm, until
+from launched import sweep
 
 from expdb.errors import ExpdbError, MissingExtraError, UsageError
 from expdb.runners import named
@@ -293,3 +294,9 @@ def test_a_machine_without_slurm_is_told_so(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ExpdbError, match="there is no Slurm here") as refused:
         named("slurm").submit(folder)
     assert refused.value.hint and "login node" in refused.value.hint
+
+
+def test_a_sweep_gives_the_same_table_as_on_this_machine(root: Path, tmp_path: Path) -> None:
+    here = sweep(tmp_path, "here")
+    there = sweep(tmp_path, "there", "--runner", "slurm")
+    assert there == here
