@@ -12,12 +12,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from expdb import live
 from expdb.errors import ExpdbError, InputError
+from expdb.runners import keeper as keeping
 from expdb.runners import local, slots
 from expdb.runners.folder import RunFolder, Spec, State, root_of
 
@@ -25,6 +26,8 @@ QUEUE = ".queue"
 _LOCK = "lock"
 _LOG = "log"
 _LOOK_S = 0.1
+# How often it is asked whether a run that waits was stopped.
+_WAITING_S = 1.0
 # After the last run has ended, more may come.
 _IDLE_S = 3.0
 
@@ -99,19 +102,51 @@ def ensure(database: Path) -> None:
         )
 
 
-def replace_dead(database: Path) -> None:
-    """As `ensure`, but only where nobody works on the queue, or did a moment ago."""
+def revive(database: Path) -> None:
+    """Where runs wait and nobody works on their queue, start somebody; what waits for nobody has ended."""
+    root = root_of(database)
+    waiting = entries(root)
+    if waiting and not _is_worked_on(root):
+        ensure(database)
+    queued = {entry.uid for entry in waiting}
+    for uid in live.scheduled(database):
+        folder = RunFolder(root / uid)
+        if uid not in queued and live.is_forgotten(folder):
+            _give_up(folder, "whoever launched it ended before it could be started")
+
+
+def _is_worked_on(root: Path) -> bool:
     try:
-        handle = os.open(root_of(database) / QUEUE / _LOCK, os.O_RDWR)
+        handle = os.open(root / QUEUE / _LOCK, os.O_RDWR)
     except FileNotFoundError:
-        return
+        return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return
+        return True
     finally:
         os.close(handle)
-    ensure(database)
+    return False
+
+
+def _give_up(folder: RunFolder, why: str) -> None:
+    """A run that cannot be started has ended."""
+    said = {**keeping.stopped_before_start(1), "code": keeping.NOT_EXECUTABLE, "stopped": False, "error": why}
+    keeping.write_json(str(folder.path / "exit.json"), said)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An entry with what its folder says."""
+
+    entry: Entry
+    spec: Spec
+    state: State
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is to be started by us."""
+        return self.state.kind == "queued" and self.spec.runner == local.NAME
 
 
 class Dispatcher:
@@ -123,7 +158,8 @@ class Dispatcher:
         self._books = live.Books(database, _say)
         # What stands in entries and specs does not change.
         self._known: dict[str, Entry] = {}
-        self._specs: dict[str, Spec] = {}
+        self._jobs: dict[str, _Job] = {}
+        self._waiting_seen = 0.0
 
     def run(self) -> None:
         """Work until there is nothing left."""
@@ -132,54 +168,74 @@ class Dispatcher:
             if self.look():
                 idle_since = time.monotonic()
             time.sleep(_LOOK_S)
+        self._books.close()
 
     def look(self) -> bool:
         """Start what can be started, follow what runs; whether anything is in the queue."""
-        jobs = list(self._jobs())
-        running = Counter(entry.sweep for entry, _, state in jobs if state.kind == "running")
-        busy = sum(state.kind == "running" and spec.runner == local.NAME and not spec.gpus for _, spec, state in jobs)
-        for entry, spec, state in jobs:
-            folder = entry.folder
-            if state.kind == "queued" and spec.runner == local.NAME:
-                if entry.most is not None and running[entry.sweep] >= entry.most:
-                    continue
-                if not spec.gpus and busy >= slots.cpu_slots():
-                    continue
-                if not self._start(entry, spec.gpus):
-                    continue
-                busy += not spec.gpus
-                running[entry.sweep] += 1
-            elif self._books.look(folder, state):
-                entry.path.unlink(missing_ok=True)
+        jobs = self._look_up()
+        running = Counter(job.entry.sweep for job in jobs if job.state.kind == "running")
+        busy = sum(job.state.kind == "running" and job.spec.runner == local.NAME and not job.spec.gpus for job in jobs)
+        no_gpus = False
+        for job in jobs:
+            entry, gpus = job.entry, job.spec.gpus
+            if not job.waits:
+                if self._books.look(entry.folder, job.state):
+                    self._forget(entry)
+                continue
+            if entry.most is not None and running[entry.sweep] >= entry.most:
+                continue
+            # Whoever asks for many GPUs would wait for ever if those behind it went first.
+            if no_gpus if gpus else busy >= slots.cpu_slots():
+                continue
+            lease = slots.acquire(gpus, entry.environ) if gpus else None
+            if gpus and lease is None:
+                no_gpus = True
+                continue
+            self._start(job, lease)
+            busy += not gpus
+            running[entry.sweep] += 1
         return bool(jobs)
 
-    def _jobs(self) -> Iterator[tuple[Entry, Spec, State]]:
+    def _look_up(self) -> list[_Job]:
         """The entries, with what their folders say; what has no folder any more is taken out."""
         found = entries(self.root, self._known)
         self._known = {entry.path.name: entry for entry in found}
+        # Thousands may wait: whether one of them was stopped is not asked ten times a second.
+        ask_waiting = time.monotonic() - self._waiting_seen > _WAITING_S
+        self._waiting_seen = time.monotonic() if ask_waiting else self._waiting_seen
+        jobs: dict[str, _Job] = {}
         for entry in found:
-            try:
-                spec = self._specs[entry.uid] if entry.uid in self._specs else entry.folder.spec()
-                self._specs[entry.uid] = spec
-                yield entry, spec, live.state_of(entry.folder, spec)
-            except ExpdbError as error:
-                _say(error.message)
-                entry.path.unlink(missing_ok=True)
+            job = self._jobs.get(entry.uid)
+            if job is None or ask_waiting or not job.waits:
+                try:
+                    spec = job.spec if job else entry.folder.spec()
+                    job = _Job(entry, spec, live.state_of(entry.folder, spec))
+                except ExpdbError as error:
+                    _say(error.message)
+                    self._forget(entry)
+                    continue
+            jobs[entry.uid] = job
+        self._jobs = jobs
+        return list(jobs.values())
 
-    def _start(self, entry: Entry, gpus: int) -> bool:
-        """Start a run; whether there was room for it."""
-        lease = slots.acquire(gpus) if gpus else None
-        if gpus and lease is None:
-            return False
+    def _forget(self, entry: Entry) -> None:
+        entry.path.unlink(missing_ok=True)
+        self._jobs.pop(entry.uid, None)
+
+    def _start(self, job: _Job, lease: slots.Lease | None) -> None:
+        folder = job.entry.folder
         try:
-            local.start(entry.folder, lease=lease, environ=entry.environ)
+            local.start(folder, lease=lease, environ=job.entry.environ)
         except ExpdbError as error:
-            _say(f"{entry.uid}: {error.message}")
+            _say(f"{job.entry.uid}: {error.message}")
+            if folder.state().kind == "queued":
+                # It would not start the next time, either.
+                _give_up(folder, error.message)
         finally:
             if lease:
                 # The keeper and its child hold it from here on.
                 lease.close()
-        return True
+        self._jobs[job.entry.uid] = replace(job, state=live.state_of(folder, job.spec))
 
 
 def _say(text: str) -> None:

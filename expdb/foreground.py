@@ -384,7 +384,7 @@ def follow_all(folders: Sequence[RunFolder], database: Path) -> list[int]:
                         del open_[uid]
                 if time.monotonic() - looked_after > _DISPATCHER_S:
                     looked_after = time.monotonic()
-                    dispatch.replace_dead(database)
+                    dispatch.revive(database)
                 board.records = _records(database, board.specs)
                 time.sleep(_SWEEP_POLL_S)
             except KeyboardInterrupt:

@@ -146,6 +146,7 @@ def _sweep(
     from expdb.reports.text import visible
     from expdb.runners import folder as folders
     from expdb.runners import local, named
+    from expdb.runners.folder import RunFolder
 
     engine = named(order.runner)
     experiment = order.experiment or order.cwd.name or "Default"
@@ -158,16 +159,18 @@ def _sweep(
         return 0
     sweep = launch.new_sweep() if order.is_sweep else None
     root = folders.root_of(database)
-    started = []
+    started: list[RunFolder] = []
     for one in left:
         folder = folders.create(root, launch.spec_of(one, order, sweep=sweep))
         if order.runner != local.NAME:
             engine.submit(folder)
         dispatch.put(folder, created_ms=folder.spec().created_ms, sweep=sweep, most=order.jobs)
+        if not started:
+            # Whatever becomes of us, what is queued is worked off.
+            dispatch.ensure(database)
         started.append(folder)
-    if started:
-        live.settle(database, [folder.uid for folder in started])
-        dispatch.ensure(database)
+    live.register(database, started)
+    dispatch.revive(database)
     if detach:
         for folder in started:
             print(f"queued {visible(folder.spec().name)}  {folder.uid[:8]}")
@@ -187,20 +190,22 @@ def _sweep(
 
 def queue(format_name: Format = None, output: Output = None, db: Db = None) -> None:
     """List the runs that wait or run, in the order of the queue."""
-    from expdb import foreground, live
+    from expdb import dispatch, foreground, live
     from expdb.reports.output import show
 
     path = database_path(db)
     live.adopt(path)
+    dispatch.revive(path)
     show(foreground.queue_table(path), format_name, output)
 
 
 def attach(run: Run, db: Db = None) -> None:
     """Show the log of a run as it is written, to its end. Ctrl-C leaves the run alone."""
-    from expdb import live
+    from expdb import dispatch, live
 
     path = database_path(db)
     live.adopt(path)
+    dispatch.revive(path)
     folder = live.folder_of(path, run)
     try:
         code = _followed(folder, path, stops=False, skip=True)

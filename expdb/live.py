@@ -7,8 +7,10 @@ nothing of a run is lost with the process that watched it.
 import fcntl
 import json
 import os
+import re
 import shlex
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +19,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from expdb import __version__, launch, parsers, plugins, runners, settings
-from expdb.errors import DatabaseError, ExpdbError, NotFoundError
+from expdb.errors import DatabaseError, ExpdbError, InputError, NotFoundError
 from expdb.growing import Growing, News
 from expdb.launch import PLAN_TAG, Planned
 from expdb.masking import mask_command
@@ -25,7 +27,7 @@ from expdb.parsers import tracked
 from expdb.parsers.configs.arguments import params_of_command
 from expdb.records import ASIDE, Event, Points, RunStart, RunStatus
 from expdb.runners import local
-from expdb.runners.folder import RunFolder, Spec, State, alive, root_of
+from expdb.runners.folder import RunFolder, Spec, State, root_of
 from expdb.store import intake, launched, reader
 from expdb.store.database import Database
 from expdb.store.launched import Birth, Surroundings
@@ -36,12 +38,17 @@ from expdb.store.writer import Writer
 _RETRY_S = 2.0
 LOGGED, PRINTED, MEASURED = "metrics.jsonl", "stdout.log", "system.jsonl"
 _PYTHON_API = "api"
+_UID = re.compile(r"[0-9a-f]{32}")
+_FORGOTTEN_S = 60.0
 
 
 @contextmanager
 def owned(folder: RunFolder) -> Iterator[bool]:
     """Whether this process alone takes the run into a database, for as long as the block lasts."""
-    handle = os.open(folder.path / "owner.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        handle = os.open(folder.path / "owner.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise InputError(f"cannot be followed: {error.strerror or error}", path=str(folder.path)) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,12 +104,21 @@ class Follower:
         environment = {} if self._environment else self.folder.environment()
         if not due and status == self.status and not environment and self.run_id >= 0:
             return False
+        try:
+            self._store(due, status, environment, ended=ended)
+        except OverflowError as error:
+            path = str(self.folder.path)
+            raise InputError(f"tells a number that no database holds ({error})", path=path) from error
+        self.status, self.settled = status, ended
+        return True
+
+    def _store(self, due: Sequence[_Log], status: RunStatus, environment: Mapping[str, object], *, ended: bool) -> None:
         # A long log is not read while others wait to write.
         version = self.database.changed_elsewhere()
         news = [(log, log.growing.take(self._writer, whole=ended)) for log in due]
         with self.database.transaction():
             self._writer.begin()
-            self._put_run(status)
+            self.put_run(status)
             if self.database.changed_elsewhere() != version:
                 # Somebody may have taken the same lines in.
                 news = [(log, log.growing.take(self._writer, whole=True)) for log in due]
@@ -114,8 +130,6 @@ class Follower:
                 self._put_surroundings()
             if status != self.status or ended:
                 self._put_state(status)
-        self.status, self.settled = status, ended
-        return True
 
     def _status(self, state: State) -> RunStatus:
         if state.kind == "queued":
@@ -125,7 +139,8 @@ class Follower:
         ended = self.folder.exit()
         return ended.status if ended else "killed"
 
-    def _put_run(self, status: RunStatus) -> None:
+    def put_run(self, status: RunStatus) -> None:
+        """The run's row, within a transaction; once."""
         if self.run_id >= 0:
             return
         keeper = self.folder.keeper()
@@ -265,13 +280,7 @@ def state_of(folder: RunFolder, spec: Spec) -> State:
 def interrupt(folder: RunFolder) -> None:
     """What Ctrl-C does to a program that runs without expdb: SIGINT to its whole process group."""
     (folder.path / "stop").touch()
-    keeper = folder.keeper()
-    if keeper and alive(keeper, folder):
-        try:
-            os.killpg(keeper.pgid, signal.SIGINT)
-        except ProcessLookupError:
-            # It ended meanwhile.
-            pass
+    local.signal_group(folder, signal.SIGINT)
 
 
 class Books:
@@ -384,12 +393,12 @@ def adopt(database: Path) -> None:
     """Bring up to date whatever nobody follows, also runs that the database does not know yet."""
     lost = strays(database)
     if lost:
-        settle(database, lost)
+        settle_if_possible(database, lost)
     if database.exists():
         with Database(database) as opened:
             open_ = bool(launched.unsettled(opened))
         if open_:
-            settle(database)
+            settle_if_possible(database)
 
 
 def folder_of(database: Path, text: str) -> RunFolder:
@@ -411,13 +420,11 @@ def stop(database: Path, folder: RunFolder, *, force: bool = False, wait: bool =
         local.stop(folder, force=force, wait=wait)
     elif spec.runner == _PYTHON_API:
         # Its group is the person's own: a shell's, or a notebook's.
-        keeper = folder.keeper()
-        if keeper and alive(keeper, folder):
-            os.kill(keeper.child.pid, signal.SIGINT)
+        local.signal_child(folder, signal.SIGINT)
     else:
         runners.named(spec.runner).stop(folder, force=force)
     if wait:
-        settle(database, [folder.uid])
+        settle_if_possible(database, [folder.uid])
     return "stopped" if state_of(folder, spec).kind in ("ended", "lost") else "is asked to stop"
 
 
@@ -444,21 +451,55 @@ def settle(database: Path, uids: Iterable[str] | None = None) -> list[str]:
         known = plugins.all_parsers()
         for uid in wanted:
             folder = RunFolder(root / uid)
-            if not folder.path.is_dir():
-                with opened.transaction():
-                    launched.put_lost(opened, uid)
-                continue
-            with owned(folder) as ours:
-                if ours:
-                    Follower(opened, folder, known).look()
-                    out.append(uid)
+            try:
+                if not (folder.path / "spec.json").is_file():
+                    with opened.transaction():
+                        launched.put_lost(opened, uid, settings.now_ms())
+                    continue
+                with owned(folder) as ours:
+                    if ours:
+                        Follower(opened, folder, known).look()
+                        out.append(uid)
+            except DatabaseError:
+                raise
+            except ExpdbError as error:
+                # One that is damaged keeps none of the others.
+                print(f"expdb: {error.message}; the run is passed over", file=sys.stderr)
     return out
 
 
-def settle_if_possible(database: Path) -> None:
+def register(database: Path, folders: Iterable[RunFolder]) -> None:
+    """Tell the database of runs that wait, all at once."""
+    known = plugins.all_parsers()
+    with Database.create(database) as opened:
+        followers = [Follower(opened, folder, known) for folder in folders]
+        with opened.transaction():
+            for follower in followers:
+                follower.put_run("scheduled")
+
+
+def scheduled(database: Path) -> list[str]:
+    """The runs that wait, as far as the database knows."""
+    if not database.exists():
+        return []
+    with Database(database) as opened:
+        return [run.uid for run in launched.unsettled(opened) if run.status == "scheduled"]
+
+
+def is_forgotten(folder: RunFolder) -> bool:
+    """Whether a run of this machine waits so long without having been queued that nobody can be about to start it."""
+    try:
+        spec = folder.spec()
+        age_s = time.time() - (folder.path / "spec.json").stat().st_mtime
+    except (ExpdbError, OSError):
+        return False
+    return spec.runner == local.NAME and age_s > _FORGOTTEN_S and folder.state().kind == "queued"
+
+
+def settle_if_possible(database: Path, uids: Iterable[str] | None = None) -> None:
     """As `settle`, for those who only read: where the database cannot be written to now, it is left as it is."""
     try:
-        settle(database)
+        settle(database, uids)
     except DatabaseError:
         return
 
@@ -467,10 +508,10 @@ def strays(database: Path) -> list[str]:
     """Run folders that the database does not know: whoever launched them ended before it could say so."""
     root = root_of(database)
     try:
-        names = {one.name for one in root.iterdir() if (one / "spec.json").is_file()}
+        names = {one.name for one in root.iterdir() if _UID.fullmatch(one.name)}
     except OSError:
         return []
-    if not names or not database.exists():
-        return sorted(names)
-    with Database(database) as opened:
-        return sorted(names - {str(uid) for (uid,) in opened.rows("SELECT uid FROM run")})
+    if names and database.exists():
+        with Database(database) as opened:
+            names -= {str(uid) for (uid,) in opened.rows("SELECT uid FROM run")}
+    return sorted(name for name in names if (root / name / "spec.json").is_file())

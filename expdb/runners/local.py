@@ -92,7 +92,7 @@ def stop(folder: RunFolder, *, force: bool = False, grace_s: float = keeping.GRA
     keeper = folder.keeper()
     if keeper is None or folder.state().kind != "running":
         return
-    if (keeper.keeper.boot, keeper.keeper.pidns) != (keeping.boot(), keeping.pidns()):
+    if not is_here(keeper):
         raise UsageError(f"the run is on {keeper.host}, where no signal from here can reach it", hint="stop it there")
     _end(keeper, force)
     until = time.monotonic() + grace_s
@@ -106,6 +106,29 @@ def stop(folder: RunFolder, *, force: bool = False, grace_s: float = keeping.GRA
             # Again, since a command that is just being started is in no group yet.
             _end(keeper, force)
         time.sleep(0.01)
+
+
+def signal_group(folder: RunFolder, signum: signal.Signals) -> None:
+    """Send the run's whole process group a signal, where it runs and can be reached from here."""
+    keeper = folder.keeper()
+    if keeper and is_here(keeper) and keeper.pgid > 1 and keeping.alive(keeper.child.pid, keeper.child.start):
+        try:
+            os.killpg(keeper.pgid, signum)
+        except ProcessLookupError:
+            # It ended meanwhile.
+            pass
+
+
+def signal_child(folder: RunFolder, signum: signal.Signals) -> None:
+    """Send the run's own process a signal, where it runs and can be reached from here."""
+    keeper = folder.keeper()
+    if keeper and is_here(keeper) and keeper.child.pid > 1 and keeping.alive(keeper.child.pid, keeper.child.start):
+        os.kill(keeper.child.pid, signum)
+
+
+def is_here(keeper: Keeper) -> bool:
+    """Whether its processes have their numbers in our space of numbers, since the machine was started last."""
+    return (keeper.keeper.boot, keeper.keeper.pidns) == (keeping.boot(), keeping.pidns())
 
 
 def _stopped_waiting(folder: RunFolder) -> bool:

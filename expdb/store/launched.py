@@ -184,6 +184,7 @@ def points_of(writer: Writer, source_id: int) -> Counter[str]:
     return Counter(dict(rows.fetchall()))
 
 
-def put_lost(database: Database, uid: str) -> None:
+def put_lost(database: Database, uid: str, now_ms: int) -> None:
     """A run whose folder is gone will not be heard of again."""
-    database.connection.execute("UPDATE run SET status = 'killed' WHERE uid = ?", (uid,))
+    at = database.connection
+    at.execute("UPDATE run SET status = 'killed', ended_ms = coalesce(ended_ms, ?) WHERE uid = ?", (now_ms, uid))
