@@ -19,7 +19,7 @@ from expdb.parsers.logs.commas import has_decimal_commas, says_decimal_comma, wi
 from expdb.parsers.logs.endings import Endings
 from expdb.parsers.logs.forms import form_of, known_forms
 from expdb.parsers.logs.names import Names
-from expdb.parsers.logs.rows import Rows, has_points, moved, position_texts, varies
+from expdb.parsers.logs.rows import Rows, has_points, moved, moves, varies
 from expdb.parsers.logs.steps import Steps
 from expdb.parsers.logs.templates import LINE_LIMIT, Template, pieces, split_in, template_of, template_of_parts
 from expdb.parsers.logs.terminal import settle
@@ -176,7 +176,7 @@ class LineReader:
 
     def _matched(self, body: str) -> tuple[list[Rows], list[tuple[int, str]]]:
         if not self._compiled:
-            return [], [(i, said) for i, said in enumerate(body.split("\n")) if said and not said.isspace()]
+            return [], _not_blank(body.split("\n"))
         found = _compiled(tuple(self._compiled)).findall(body)
         columns: list[Sequence[str]] = list(zip(*found, strict=True))
         groups, at = [], 0
@@ -190,7 +190,7 @@ class LineReader:
                 numbers = list(compress(range(len(mask)), mask))
                 groups.append(Rows(template, numbers, [list(compress(t, mask)) for t in texts]))
         rest = columns[-1]
-        return groups, [(i, said) for i, said in enumerate(rest) if said and not said.isspace()] if any(rest) else []
+        return groups, _not_blank(rest) if any(rest) else []
 
     def _learn(self, rest: list[tuple[int, str]]) -> bool:
         """Compile the kinds that are frequent among lines of no compiled kind; whether there are any."""
@@ -219,11 +219,11 @@ class LineReader:
 
     def _judged(self, groups: list[Rows], body: str, at: Sequence[int], rest: list[tuple[int, str]]) -> list[Rows]:
         """The rows of kinds that tell of a training; lines of the others go to rest. at: the lines' numbers."""
+        fresh = [rows for rows in groups if rows.template not in self._kinds]
+        opening = body.split("\n", max(rows.lines[0] for rows in fresh) + 1) if fresh else []
+        for rows in fresh:
+            self._kinds[rows.template] = _Kind(at[rows.lines[0]], opening[rows.lines[0]])
         said: list[str] = []
-        for rows in groups:
-            if rows.template not in self._kinds:
-                said = said or body.split("\n")
-                self._kinds[rows.template] = _Kind(at[rows.lines[0]], said[rows.lines[0]])
         strong = [rows for rows in groups if self._is_strong(rows)]
         headers = [rows for rows in groups if not rows.template.values and len(rows.lines) > 1]
         results = [rows for rows in groups if rows.template.known and len(rows.lines) > 1]
@@ -260,11 +260,10 @@ class LineReader:
         if template.known and _TESTED.search(self._kinds[template].text):
             return True
         if template.positions:
-            moves = len(set(position_texts(rows))) > 1
             if template.known:
-                return template.exact or (count > 1 and moves) or varies(rows)
+                return template.exact or (count > 1 and moves(rows)) or varies(rows)
             told = template.exact and template.has_epoch and _tells(template)
-            return told or (count > 2 and moves and has_points(rows) and not _is_timing(template))
+            return told or (count > 2 and moves(rows) and has_points(rows) and not _is_timing(template))
         if template.exact and template.known and sum(metrics.is_known(one.label) for one in values) > 1:
             return True
         told = template.exact or template.split is not None or len(values) > 2
@@ -470,6 +469,11 @@ class LineReader:
                 yield Curve(metric, rows.steps, values, rows.lines, decimals_of(texts), rows.epochs)
                 continue
             yield _merged(metric, parts)
+
+
+def _not_blank(lines: Sequence[str]) -> list[tuple[int, str]]:
+    """Lines with their numbers, from 0."""
+    return list(compress(enumerate(lines), map(str.strip, lines)))
 
 
 # Prose is not taken apart.

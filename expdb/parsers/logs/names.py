@@ -1,7 +1,7 @@
 """What the numbers of a log are called: labels as printed, and canonical names that tell them apart."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from expdb import metrics
 from expdb.parsers.logs.rows import Rows
@@ -22,8 +22,8 @@ class Names:
         self._named: set[Template] = set()
         # What the first line to print a name sums up.
         self._levels: dict[str, str] = {}
-        # The first name on the lines that print a label first.
-        self._openers: dict[tuple[str, str, str], tuple[str, set[int]]] = {}
+        # The first name on the lines that print a label first, and their steps.
+        self._openers: dict[tuple[str, str, str], tuple[str, Sequence[int]]] = {}
 
     def metric(self, template: Template, place: int) -> Metric | None:
         """The metric of a field, None where it is a step."""
@@ -78,8 +78,8 @@ class Names:
         if not template.positions or not names:
             return None
         said = (name, one.label, _level(template))
-        opener, steps = self._openers.get(said) or self._openers.setdefault(said, (names[0], set(rows.steps)))
-        if opener == names[0] or (steps and steps.isdisjoint(rows.steps)):
+        opener, steps = self._openers.get(said) or self._openers.setdefault(said, (names[0], rows.steps))
+        if opener == names[0] or (steps and set(steps).isdisjoint(rows.steps)):
             return None
         return names[0] if names[0] != one.label else "2"
 

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 
@@ -99,9 +99,10 @@ def counts_training(template: Template) -> bool:
 _OF_TRAINING = frozenset(("up", "update", "updates", "global step", "global_step"))
 
 
-def position_texts(rows: Rows) -> Iterable[tuple[str, ...]]:
+def moves(rows: Rows) -> bool:
+    """Whether the training is ever at another place than at the first."""
     columns = [c for c in (rows.column("epoch"), rows.column("iteration")) if c is not None]
-    return zip(*columns, strict=True)
+    return len(set(zip(*columns, strict=True))) > 1
 
 
 def has_points(rows: Rows) -> bool:

@@ -21,7 +21,10 @@ Role = Literal["epoch", "iteration", "total", "value", "average", "of"]
 # What is no step.
 VALUES: tuple[Role, ...] = ("value", "average", "of")
 
-NUMBER = r"[-+]?(?:(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+|(?i:nan|inf(?:inity)?))"
+_EXPONENT = r"(?:[eE][-+]?+\d++)?+"
+NUMBER = rf"[-+]?+(?:\d++\.?+\d*+{_EXPONENT}|\.\d++{_EXPONENT}|(?i:nan|inf(?:inity)?))"
+# What loggers mostly print is tried first: one of _DATE's.
+_COMMON_DATE = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d++)?+(?!\w)"
 _DATE = (
     r"(?:\d{1,2}/\d{1,2} (?=\d\d:\d\d:\d\d)\d\d:\d\d:\d\d(?!\w)"
     r"|(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}/\d{1,2}/\d{2,4})"
@@ -620,7 +623,7 @@ class _Reader:
             if kind == "n":
                 out.append(rf"{_MAYBE}({NUMBER})" if i in wanted else rf"{_MAYBE}{NUMBER}")
             else:
-                out.append(rf"{_MAYBE}(?:{_DATE}|{_CLOCK}|{_SPAN})")
+                out.append(rf"{_MAYBE}(?:{_COMMON_DATE}|{_DATE}|{_CLOCK}|{_SPAN})")
             out.append(_literal(self.texts[i + 1].removesuffix("\1")))
         return "".join(out) + r"[ \t]*+(?:(?:<br ?/?>|\\)[ \t]*+)?\r?"
 
