@@ -30,8 +30,6 @@ EXAMPLES = 5
 TEMPLATES = 24
 # So many lines show which kinds a text has.
 _SHOWN = 40
-# So many, where they are all of one kind.
-_FEW = 2
 
 
 def is_log_line(line: str) -> bool:
@@ -196,8 +194,8 @@ class LineReader:
         """Compile the kinds that are frequent among lines of no compiled kind; whether there are any."""
         if len(self._compiled) >= TEMPLATES:
             return False
-        few = {template_of(rest[len(rest) * i // _FEW][1]) for i in range(_FEW)}
-        if len(few) == 1 and (only := few.pop()) and only not in self._compiled and only not in known_forms():
+        only, middle = template_of(rest[0][1]), rest[len(rest) // 2][1]
+        if only and only not in self._compiled and only not in known_forms() and _is_of(only, middle):
             # Most logs have one kind of line, and to take lines apart costs more than to match them.
             self._compiled[only] = None
             return True
@@ -469,6 +467,15 @@ class LineReader:
                 yield Curve(metric, rows.steps, values, rows.lines, decimals_of(texts), rows.epochs)
                 continue
             yield _merged(metric, parts)
+
+
+def _is_of(template: Template, line: str) -> bool:
+    """Whether a line is of a kind."""
+    if not template.exact:
+        return template_of(line) == template
+    # The pattern of what is measured will be wanted anyway, and to match costs less than to take apart.
+    found = _compiled((template,)).match(line)
+    return found is not None and bool(found[1])
 
 
 def _not_blank(lines: Sequence[str]) -> list[tuple[int, str]]:
