@@ -698,3 +698,42 @@ def test_a_quantity_s_number_belongs_to_it_though_the_next_label_ends_in_a_colon
         "lr": "0.01",
         "train/accuracy": "71.5",
     }
+
+
+BOOSTED = "".join(f"[{n}]\ttrain-error:0.{30 - n}\teval-error:0.{40 - n}\n" for n in range(9))
+
+
+@pytest.mark.parametrize("said", ["Stopping. Best iteration:", "Early stopping, best iteration is:"])
+def test_the_best_iteration_said_once_more_is_no_point(said: str) -> None:
+    read = read_lines(f"{BOOSTED}{said}\n[6]\ttrain-error:0.24\teval-error:0.34\n")
+    (run,) = read.runs
+    assert (run.only("val/error").steps, read.unparsed.count) == (list(range(9)), 2)
+
+
+def test_the_best_iteration_is_a_point_where_it_was_not_printed_before() -> None:
+    one = "".join(f"[{n}]\ttrain-error:0.{30 - n}\teval-error:0.{40 - n}\n" for n in range(0, 9, 2))
+    best = "Stopping. Best iteration:\n[7]\ttrain-error:0.23\teval-error:0.33\n"
+    assert [run.only("val/error").steps for run in read_lines((one + best) * 2).runs] == [[0, 2, 4, 6, 8, 7]] * 2
+
+
+def test_the_best_iteration_is_a_point_where_no_other_was_printed() -> None:
+    run = one_run("Early stopping, best iteration is:\n[6]\ttrain-error:0.24\teval-error:0.34\n")
+    assert run.only("val/error").values == [0.34]
+
+
+def test_averages_over_classes_are_told_apart() -> None:
+    epochs = "Epoch 1: val loss 0.4\nEpoch 2: val loss 0.3\nValidation:\n"
+    run = one_run(f"{epochs}- F1-score (micro) 0.76\n- F1-score (macro) 0.74\n")
+    assert (run.only("val/f1").values, run.only("val/macro_f1").values) == ([0.76], [0.74])
+
+
+REPORT = (
+    "              precision    recall  f1-score   support\n\n           0       0.91      0.92      0.91       40\n"
+    "    accuracy                           0.93        80\n"
+)
+
+
+@pytest.mark.parametrize(("said", "split"), [("", "test"), ("Validation:\n", "val"), ("Training is over.\n", "test")])
+def test_a_report_on_predictions_is_of_what_was_evaluated(said: str, split: str) -> None:
+    run = one_run("Epoch 1: train loss 0.4\nEpoch 2: train loss 0.3\n" + said + REPORT)
+    assert run.only(f"{split}/accuracy").values == [0.93]

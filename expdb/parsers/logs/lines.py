@@ -19,7 +19,7 @@ from expdb.parsers.logs.commas import has_decimal_commas, says_decimal_comma, wi
 from expdb.parsers.logs.endings import Endings
 from expdb.parsers.logs.forms import form_of, known_forms
 from expdb.parsers.logs.names import Names
-from expdb.parsers.logs.rows import Rows, has_points, moved, moves, varies
+from expdb.parsers.logs.rows import Rows, has_points, moved, moves, varies, without_best
 from expdb.parsers.logs.steps import Steps
 from expdb.parsers.logs.templates import LINE_LIMIT, Template, pieces, split_in, template_of, template_of_parts
 from expdb.parsers.logs.terminal import settle
@@ -126,6 +126,7 @@ class LineReader:
         body = body[:-1] if body.endswith("\n") else body
         self._commas = self._commas or has_decimal_commas(body)
         groups, rest = self._read(with_points(body) if self._commas else body)
+        groups = without_best(groups, body, rest)
         # A state of a rewritten line has that line's number.
         at = range(line, line + body.count("\n") + 1) if origins is None else [line + origin for origin in origins]
         groups = self._judged(groups, body, at, rest)
@@ -389,9 +390,12 @@ class LineReader:
             for line in rows.lines:
                 place = bisect_left(lines, line)
                 said.append(marks[place - 1][1] if place else self._section)
-            if all(one in (None, metrics.TRAIN) for one in said):
+            is_report = bool(_REPORT.match(self._kinds[rows.template].text))
+            if not is_report and all(one in (None, metrics.TRAIN) for one in said):
                 out.append(rows)
                 continue
+            if is_report:
+                said = [metrics.TEST if one in (None, metrics.TRAIN) else one for one in said]
             for split in dict.fromkeys(said):
                 kind = _of_split(rows.template, split) if split not in (None, metrics.TRAIN) else rows.template
                 mask = [one == split for one in said]
@@ -467,6 +471,10 @@ class LineReader:
                 yield Curve(metric, rows.steps, values, rows.lines, decimals_of(texts), rows.epochs)
                 continue
             yield _merged(metric, parts)
+
+
+# scikit-learn's report on predictions, which nobody asks for before an evaluation.
+_REPORT = re.compile(r"[ \t]*accuracy[ \t]{9,}[01]\.\d+[ \t]+\d+[ \t]*\r?$")
 
 
 def _is_of(template: Template, line: str) -> bool:

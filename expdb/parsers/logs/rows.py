@@ -121,6 +121,29 @@ def varies(rows: Rows) -> bool:
     return any(texts[0] != text for texts in wanted for text in texts)
 
 
+# Boosters say at the end once more how the best iteration went.
+_BEST_FOLLOWS = re.compile(r"(?i)\bbest (?:iteration|round)(?: is| was)?[ \t]*:$")
+
+
+def without_best(groups: list[Rows], body: str, rest: list[tuple[int, str]]) -> list[Rows]:
+    """Rows without the best iteration where it was printed before; that line goes to rest."""
+    said = {number + 1 for number, text in rest if text.rstrip().endswith(":") and _BEST_FOLLOWS.search(text.rstrip())}
+    if not said:
+        return groups
+    lines, out = body.split("\n"), []
+    for rows in groups:
+        counts = rows.column("iteration") or ()
+        told: set[int] = set()
+        since = 0
+        for at in [i for i, line in enumerate(rows.lines) if line in said and counts]:
+            if counts[at] in counts[since:at]:
+                told.add(rows.lines[at])
+            since = at + 1
+        rest += [(line, lines[line]) for line in told]
+        out.append(rows.where([line not in told for line in rows.lines]) if told else rows)
+    return out
+
+
 def integers(texts: Sequence[str] | None) -> list[int] | None:
     """Steps; None where they are none: an epoch of 0.53 is no step."""
     if texts is None:

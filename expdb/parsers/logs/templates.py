@@ -67,6 +67,8 @@ _BOUND = re.compile(
     r"[,;|，；、。\t{}\"<>!?`]|(?<!\w)'|'(?!\w)|\s[-–—]+(?=\s)|[ ]{2,}|[=*#~_\-+>]{3,}|[█▏▎▍▌▋▊▉]+| @ |->|=>|^/"
 )
 _NOTE = re.compile(r"(?<![ \t])[ \t]*+[(\[（]([^()\[\]（）]{0,40})[)\]）][ \t]*$")
+# "F1-score (macro avg)"; that over all samples is what others call F1-score.
+_AVERAGED = re.compile(r"(?i)macro|weighted")
 _WORDS = re.compile(r"[^\W\d_]+")
 # What TensorFlow's estimators call their results: "Saving dict for global step 1000: accuracy = 0.9".
 _DICT_LINE = "Saving dict for global step"
@@ -492,9 +494,8 @@ class _Reader:
         other = unit is None and _OTHER_UNIT_AFTER.match(after) is not None and not known
         split = self._split_of(label)
         self.heading = _heading(heading) or self.heading
-        self.fields.append(
-            Field(at, "value", label, split, unit, self.heading, self._aside(label) or other or per_step)
-        )
+        told = f"{self.heading} {averaged[0].lower()}".strip() if (averaged := _AVERAGED.match(note)) else self.heading
+        self.fields.append(Field(at, "value", label, split, unit, told, self._aside(label) or other or per_step))
 
     def _split_of(self, label: str) -> str | None:
         meaning = metrics.meaning_of(label)
