@@ -737,3 +737,10 @@ REPORT = (
 def test_a_report_on_predictions_is_of_what_was_evaluated(said: str, split: str) -> None:
     run = one_run("Epoch 1: train loss 0.4\nEpoch 2: train loss 0.3\n" + said + REPORT)
     assert run.only(f"{split}/accuracy").values == [0.93]
+
+
+@pytest.mark.parametrize("said", ["epoch", "epoch: (", "Epoch ["])
+def test_a_wide_gap_behind_the_epoch_s_name_costs_no_time(said: str) -> None:
+    began = time.perf_counter()
+    is_log_line(said + " " * 3000 + "99999999999999999999, loss 0.5, accuracy 0.6")
+    assert time.perf_counter() - began < 1

@@ -50,7 +50,7 @@ def _tells(template: Template) -> bool:
 
 # "epoch 3.5" and "epoch -1" are none.
 _EPOCH_SAID = re.compile(
-    r"(?i:epochs?|轮次|轮|第|train)[ \t]*[:=：#]?[ \t]*[\[(]?[ \t]*\d{1,18}"
+    r"(?i:epochs?|轮次|轮|第|train)[ \t]*+(?:[:=：#][ \t]*+)?(?:[\[(][ \t]*+)?\d{1,18}"
     r"(?:[ \t]*/[ \t]*\d+(?![\d.]))?(?![\w.%])(?!/\d+\.)"
 )
 _EPOCH = re.compile(
