@@ -185,7 +185,7 @@ class Dispatcher:
             if entry.most is not None and running[entry.sweep] >= entry.most:
                 continue
             # Whoever asks for many GPUs would wait for ever if those behind it went first.
-            if no_gpus if gpus else busy >= slots.cpu_slots():
+            if no_gpus if gpus else busy >= slots.cpu_slots(entry.environ):
                 continue
             lease = slots.acquire(gpus, entry.environ) if gpus else None
             if gpus and lease is None:

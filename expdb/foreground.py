@@ -16,7 +16,7 @@ from expdb.errors import ExpdbError
 from expdb.launch import Planned
 from expdb.masking import mask_command
 from expdb.records import Cell, Column, Table
-from expdb.reports.text import cut, number, visible
+from expdb.reports.text import brief, cut, visible
 from expdb.runners.folder import RunFolder, State, root_of
 from expdb.store import launched, reader
 from expdb.store.database import Database
@@ -35,6 +35,7 @@ _NEWEST = 5
 # A database that cannot be written to when a run has ended is waited for so long; the run folder keeps everything.
 _PATIENCE_S = 6.0
 _SWEEP_POLL_S = 0.2
+_NAMED = 5
 # Somebody may have killed the dispatcher: that is looked for so often.
 _DISPATCHER_S = 2.0
 
@@ -72,9 +73,11 @@ class Pipe:
         try:
             sys.stdout.buffer.write(data)
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError as error:
             self._gone = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):
+                print(f"expdb: the log cannot be shown ({error.strerror}); the run goes on", file=sys.stderr)
 
     def tell(self, record: RunRecord | None) -> None:
         """Nothing: who reads a pipe wants the log."""
@@ -168,7 +171,7 @@ def _weight(metric: MetricRecord) -> tuple[bool, bool, int]:
 
 def _last(metric: MetricRecord) -> str:
     value = float("nan") if metric.last_value is None else metric.last_value
-    return number(Cell(value, metric.decimals)) + (" %" if metric.unit == "percent" else "")
+    return brief(Cell(value, metric.decimals)) + (" %" if metric.unit == "percent" else "")
 
 
 class Log:
@@ -189,7 +192,7 @@ class Log:
         try:
             with self._path.open("rb") as file:
                 inode = os.fstat(file.fileno()).st_ino
-                if inode != self._inode:
+                if inode != self._inode or os.fstat(file.fileno()).st_size < self._at:
                     self._at, self._inode = (0 if self._inode else self._at), inode
                 file.seek(self._at)
                 while data := file.read(_PIECE_BYTES):
@@ -255,15 +258,43 @@ def ending(folder: RunFolder, database: Path, state: State) -> str:
     else:
         said = f"finished {took}" if ended.code == 0 else f"failed {took} with exit code {ended.code}"
     if ended.lingering:
-        said += f"; {ended.lingering} of its processes go on"
+        said += f"; {ended.lingering} of its processes go on, and what they print is not followed"
     try:
         with Database(database) as opened:
             record = reader.run(opened, reader.find_run(opened, folder.uid))
-    except ExpdbError:
-        return f"expdb: {who} {said}"
+            others = launched.below(opened, folder.uid)
+    except ExpdbError as error:
+        return f"expdb: {who} {said}; not in the database yet ({error.message}), but all in {folder.path}"
+    if record.status in launched.UNSETTLED:
+        said += "; the database does not have all of it yet, the next expdb ls takes it in"
+    if os.environ.get("EXPDB_RUN"):
+        # The run around this one would take the numbers for its own.
+        return f"expdb: {record.name} ({folder.uid[:8]}) {said}"
     numbers = newest(record)
     told = "; ".join([said, *([", ".join(numbers)] if numbers else ["no metrics were found in what it printed"])])
+    if others:
+        told += f"; its log tells of {len(others)} more: {', '.join(others)}"
     return f"expdb: {record.name} ({folder.uid[:8]}) {told}"
+
+
+def summary(folders: Sequence[RunFolder]) -> list[str]:
+    """What became of the runs of a sweep: counts, and what to type for those that did not end well."""
+    exits = {folder.uid: folder.exit() for folder in folders if folder.path.is_dir()}
+    counts = Counter(ended.status if ended else "killed" for ended in exits.values())
+    withdrawn = len(folders) - len(exits)
+    said = [f"{count} {word}" for word, count in counts.items()]
+    if withdrawn:
+        said.append(f"{withdrawn} not started")
+    lines = [f"expdb: {len(folders)} runs: {', '.join(said)}"]
+    bad = [(uid, ended) for uid, ended in exits.items() if ended is None or ended.status != "finished"]
+    for uid, ended in bad[:_NAMED]:
+        why = "lost" if ended is None else ended.error or f"exit code {ended.code}"
+        lines.append(f"  {uid[:8]}: {why}; expdb attach {uid[:8]} shows its log")
+    if len(bad) > _NAMED:
+        lines.append(f"  and {len(bad) - _NAMED} more")
+    if bad or withdrawn:
+        lines.append("the same line typed again runs what is missing")
+    return lines
 
 
 _PLAN_COLUMNS = (Column("run", "run"), Column("command", "command"), Column("state", "state"))
@@ -321,7 +352,8 @@ class _Board:
 
     def __init__(self, folders: Sequence[RunFolder]) -> None:
         self.specs = {folder.uid: folder.spec() for folder in folders}
-        self.states: dict[str, str] = {}
+        # What had ended before is no news.
+        self.states: dict[str, str] = {f.uid: ended.status for f in folders if (ended := f.exit())}
         self.records: Mapping[str, RunRecord] = {}
         self._live: Any = None
         if sys.stdout.isatty():
@@ -363,7 +395,7 @@ class _Board:
         for uid in shown[:room]:
             record = self.records.get(uid)
             numbers = " · ".join(newest(record, 3)) if record else ""
-            grid.add_row(visible(self.specs[uid].name), self.states[uid], visible(numbers))
+            grid.add_row(self.states[uid], visible(self.specs[uid].name), visible(numbers))
         counts = Counter(_PLURAL.get(said, said.partition(" ")[0]) for said in self.states.values())
         grid.add_row(", ".join(f"{count} {said}" for said, count in counts.items()))
         return grid
@@ -378,8 +410,13 @@ def follow_all(folders: Sequence[RunFolder], database: Path) -> list[int]:
         while open_:
             try:
                 for uid, folder in list(open_.items()):
-                    state = live.state_of(folder, board.specs[uid])
-                    board.tell(folder, state)
+                    try:
+                        state = live.state_of(folder, board.specs[uid])
+                        board.tell(folder, state)
+                    except ExpdbError as error:
+                        # Somebody deleted or damaged its folder.
+                        print(f"expdb: {visible(error.message)}", file=sys.stderr)
+                        state = State("lost")
                     if state.kind in ("ended", "lost"):
                         del open_[uid]
                 if time.monotonic() - looked_after > _DISPATCHER_S:
@@ -389,9 +426,13 @@ def follow_all(folders: Sequence[RunFolder], database: Path) -> list[int]:
                 time.sleep(_SWEEP_POLL_S)
             except KeyboardInterrupt:
                 interrupts += 1
-                for folder in reversed(open_.values()):
-                    live.stop(database, folder, force=interrupts > 1, wait=False)
-        live.wait_settled(database, [folder.uid for folder in folders], _PATIENCE_S)
+                for uid, folder in reversed(list(open_.items())):
+                    if live.withdraw(database, folder):
+                        del open_[uid]
+                    else:
+                        live.stop(database, folder, force=interrupts > 1, wait=False)
+        left = [folder for folder in folders if folder.path.is_dir()]
+        live.wait_settled(database, [folder.uid for folder in left], _PATIENCE_S)
     finally:
         board.close()
     return [ended.code if (ended := folder.exit()) else 1 for folder in folders]

@@ -18,26 +18,25 @@ from expdb.store.places import stored
 from expdb.store.writer import SourceHead, Standing, Writer
 
 # From here on a log is read on.
-STREAM_BYTES = 48 << 10
+STREAM_BYTES = 24 << 10
 _PIECE_BYTES = 4 << 20
 # In these a line feed is one byte, and no part of another character.
 _BYTEWISE = ("utf-8", "utf-8-sig", "ascii")
-# Reading whole may take so small a part of the time, but nobody waits longer than this.
-_WHOLE_REST = 100.0
-# What is printed can be asked for within a second.
+# What is printed can be asked for within a second, but in logs that are long and cannot be read on: reading one whole
+# may take so small a part of the time.
 EVERY_S = 0.6
-_LONGEST_REST_S = 30.0
+_WHOLE_REST = 50.0
+_LONGEST_REST_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a look found. again: it replaces what was stored of the log; read_on: it is only what was added."""
+    """What a look found. again: it replaces what was stored of the log."""
 
     head: SourceHead
     standing: Standing
     events: tuple[Event, ...]
     again: bool
-    read_on: bool
 
 
 @dataclass(slots=True)
@@ -132,9 +131,9 @@ class Growing:
             if tail.size_bytes >= reading.digest.size_bytes:
                 self._tail = tail
                 head = self._head(parser, _digest_of(tail))
-                return News(head, standing, (*events, stream.unparsed), again, read_on=False)
+                return News(head, standing, (*events, stream.unparsed), again)
         events = tuple(parsers.read(parser, reading, parsers.Options()))
-        return News(self._head(parser, reading.digest, reading.encoding), standing, events, again, read_on=False)
+        return News(self._head(parser, reading.digest, reading.encoding), standing, events, again)
 
     def _read_on(self, tail: _Tail, writer: Writer) -> News | None:
         lines, met = tail.lines, len(tail.starts)
@@ -148,7 +147,7 @@ class Growing:
         standing = Standing("grown", writer.source_at(self.place), lines, tail.parser.NAME, here=True)
         # Runs that were met before are named again, so that they are known.
         events = (*tail.starts[:met], *news, tail.stream.unparsed)
-        return News(self._head(tail.parser, _digest_of(tail)), standing, events, again=False, read_on=True)
+        return News(self._head(tail.parser, _digest_of(tail)), standing, events, again=False)
 
     def _pieces(self, tail: _Tail, end: int) -> Iterator[Event]:
         """Feed whole lines from where the tail stands up to byte `end`."""

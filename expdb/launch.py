@@ -24,6 +24,8 @@ from expdb.runners.folder import Spec
 # The tag by which a run of the same command, params and seed is known again.
 PLAN_TAG = "expdb.plan"
 SWEEP_TAG = "expdb.sweep"
+_SETTINGS = frozenset((".yaml", ".yml", ".json", ".toml", ".cfg", ".ini"))
+_SETTINGS_BYTES = 1 << 20
 # Nobody means to start more at once.
 _MOST_RUNS = 10_000
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
@@ -55,6 +57,11 @@ class Order:
     system_s: float | None = None
 
     @property
+    def in_experiment(self) -> str:
+        """The experiment of its runs: the one that was named, or the folder."""
+        return self.experiment or self.cwd.name or "Default"
+
+    @property
     def is_sweep(self) -> bool:
         """Whether it may be several runs, of which those that are done are not run again."""
         return self.seeds is not None or any(len(values_of(text, key)) > 1 for key, text in self.values.items())
@@ -66,10 +73,13 @@ def values_of(text: str, key: str = "value") -> tuple[str, ...]:
     A comma within brackets or quotes separates nothing. UsageError for a range that has no end.
     """
     out: list[str] = []
-    for part in _parts(text):
+    parts = list(_parts(text))
+    if len(parts) > 1 and "" in parts:
+        raise UsageError(f"-s {key}={text}: a value is missing between commas", hint=f"-s {key}=0.1,0.01")
+    for part in parts:
         found = _RANGE.fullmatch(part)
         out += _ranged(found, part, key) if found else (part,)
-    return tuple(out)
+    return tuple(dict.fromkeys(out))
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -136,6 +146,7 @@ def plan(order: Order) -> tuple[Planned, ...]:
     combinations: Sequence[tuple[str, ...]] = list(product(*texts.values())) if count <= _MOST_RUNS else ()
     if order.draw is not None:
         combinations = _drawn(list(texts.values()), combinations, order.draw, order.command)
+    stated = _files_of(order.command, order.cwd)
     out = []
     for values in combinations:
         params = dict(zip(texts, values, strict=True))
@@ -144,7 +155,7 @@ def plan(order: Order) -> tuple[Planned, ...]:
             varied = {key: said[key] for key in (*several, *(("seed",) if len(seeds) > 1 else ()))}
             title = " ".join([name, *(f"{key}={value}" for key, value in varied.items())])
             own = seed if seed is not None else _whole(params.get("seed"))
-            print_ = _fingerprint(order.command, params, own)
+            print_ = _fingerprint((*order.command, *stated), params, own)
             out.append(Planned(title, filled(order.command, said), params, own, varied, print_))
     return tuple(out)
 
@@ -174,8 +185,22 @@ def _fingerprint(command: Sequence[str], params: Mapping[str, str], seed: int | 
     return hashlib.sha256(said.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
+def _files_of(command: Sequence[str], cwd: Path) -> list[str]:
+    """What the settings files that the command names hold, as digests: another content is another command."""
+    out = []
+    for word in command:
+        path = cwd / word.rpartition("=")[2]
+        try:
+            if path.suffix.lower() in _SETTINGS and path.is_file() and path.stat().st_size <= _SETTINGS_BYTES:
+                out.append(hashlib.sha256(path.read_bytes()).hexdigest())
+        except (OSError, ValueError):
+            continue
+    return out
+
+
 def filled(command: Sequence[str], params: Mapping[str, str]) -> tuple[str, ...]:
-    """The command with the params in its `{places}`; those that have none stand behind it as `--key value`."""
+    """The command with the params in its `{places}`, or in the place of `key=...`; others stand behind it as `--key
+    value`."""
     placed: set[str] = set()
 
     def put(found: re.Match[str]) -> str:
@@ -187,7 +212,14 @@ def filled(command: Sequence[str], params: Mapping[str, str]) -> tuple[str, ...]
 
     out = [_PLACE.sub(put, word) for word in command]
     for key, value in params.items():
-        if key not in placed:
+        if key in placed:
+            continue
+        # As Hydra has it: `optim.lr=5` among the words is where that setting stands.
+        stands = [at for at, word in enumerate(out) if word.lstrip("+").startswith(f"{key}=") and at]
+        if stands:
+            head, _, _ = out[stands[-1]].partition("=")
+            out[stands[-1]] = f"{head}={value}"
+        else:
             out += [f"--{key}", value]
     return tuple(out)
 
@@ -231,18 +263,25 @@ def new_sweep() -> str:
     return uuid4().hex[:12]
 
 
-def spec_of(planned: Planned, order: Order, *, sweep: str | None = None, stdin: bool = False) -> Spec:
-    """What a run's folder says of it. sweep: what the runs of one order have in common."""
+def spec_of(
+    planned: Planned, order: Order, *, sweep: str | None = None, stdin: bool = False, database: str = ""
+) -> Spec:
+    """What a run's folder says of it. sweep: what the runs of one order have in common; database: the one that the
+    command's own expdb commands are to use."""
+    env = {"CUDA_VISIBLE_DEVICES": ""} if order.gpus == "none" else {}
+    if database:
+        env["EXPDB_DB"] = database
     tags = {**order.tags, PLAN_TAG: planned.plan, **({SWEEP_TAG: sweep} if sweep else {})}
     return Spec(
         uid=uuid4().hex,
         name=planned.name,
-        experiment=order.experiment or order.cwd.name or "Default",
+        experiment=order.in_experiment,
         command=planned.command,
         template=order.command,
         cwd=str(order.cwd),
-        env={"CUDA_VISIBLE_DEVICES": ""} if order.gpus == "none" else {},
-        params={key: mask_value(key, value) for key, value in planned.params.items()},
+        env=env,
+        # As argparse calls them, and so what a script prints of them.
+        params={key.replace("-", "_"): mask_value(key, value) for key, value in planned.params.items()},
         tags=tags,
         seed=planned.seed,
         runner=order.runner,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from expdb.errors import UsageError
+from expdb.errors import ExpdbError, NotFoundError, UsageError
 from expdb.options import Db, Experiment, Format, Output, Run, Tags, database_path, pairs
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _single(order: "Order", planned: "Planned", database: Path) -> int:
     from expdb.runners import folder as folders
     from expdb.runners import local, slots
 
-    spec = launch.spec_of(planned, order, stdin=_is_fed())
+    spec = launch.spec_of(planned, order, stdin=_is_fed(), database=os.path.abspath(database))
     lease = slots.acquire(spec.gpus)
     if lease is None:
         return _sweep(order, (planned,), database, detach=False, again=True, dry_run=False)
@@ -116,12 +116,12 @@ def _single(order: "Order", planned: "Planned", database: Path) -> int:
 
 
 def _is_fed() -> bool:
-    """Whether standard input is a pipe or a file, which the command is to read."""
+    """Whether standard input is a terminal, a pipe or a file, which the command may read."""
     try:
         mode = os.fstat(0).st_mode
     except OSError:
         return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode) or os.isatty(0)
 
 
 def _followed(folder: "RunFolder", database: Path, *, stops: bool, skip: bool = False) -> int:
@@ -149,9 +149,8 @@ def _sweep(
     from expdb.runners.folder import RunFolder
 
     engine = named(order.runner)
-    experiment = order.experiment or order.cwd.name or "Default"
-    done = live.done(database, experiment, planned) if order.is_sweep and not again else {}
-    if order.is_sweep:
+    done = live.done(database, order.in_experiment, planned) if order.is_sweep and not again else {}
+    if order.is_sweep or dry_run:
         print_table(foreground.plan_table(planned, done))
     left = [one for one in planned if one.plan not in done]
     if dry_run:
@@ -161,7 +160,7 @@ def _sweep(
     root = folders.root_of(database)
     started: list[RunFolder] = []
     for one in left:
-        folder = folders.create(root, launch.spec_of(one, order, sweep=sweep))
+        folder = folders.create(root, launch.spec_of(one, order, sweep=sweep, database=os.path.abspath(database)))
         if order.runner != local.NAME:
             engine.submit(folder)
         dispatch.put(folder, created_ms=folder.spec().created_ms, sweep=sweep, most=order.jobs)
@@ -183,7 +182,9 @@ def _sweep(
     fresh = iter(started)
     folders_ = [folders.RunFolder(root / uid) if uid else next(fresh) for uid in uids]
     codes = foreground.follow_all(folders_, database)
-    print_table(foreground.results(database, [folder.uid for folder in folders_]))
+    print_table(foreground.results(database, [folder.uid for folder in folders_ if folder.path.is_dir()]))
+    for line in foreground.summary(folders_):
+        print(visible(line), file=sys.stderr)
     failed = [code for code in codes if code]
     return SEVERAL_FAILED if len(failed) > 1 else failed[0] if failed else 0
 
@@ -227,9 +228,17 @@ def stop(
 
     path = database_path(db)
     live.adopt(path)
-    for folder in [live.folder_of(path, text) for text in runs]:
-        said = live.stop(path, folder, force=force)
-        print(visible(f"{folder.spec().name}  {folder.uid[:8]}: {said}"))
+    missing: list[ExpdbError] = []
+    for text in runs:
+        try:
+            folder = live.folder_of(path, text)
+            said = live.stop(path, folder, force=force)
+            print(visible(f"{live.name_of(path, folder)}  {folder.uid[:8]}: {said}"))
+        except (NotFoundError, UsageError) as error:
+            # The others are stopped all the same.
+            missing.append(error)
+    if missing:
+        raise missing[0]
 
 
 def _count(n: int, noun: str) -> str:

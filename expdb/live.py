@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -22,7 +23,7 @@ from expdb import __version__, launch, parsers, plugins, runners, settings
 from expdb.errors import DatabaseError, ExpdbError, InputError, NotFoundError
 from expdb.growing import Growing, News
 from expdb.launch import PLAN_TAG, Planned
-from expdb.masking import mask_command
+from expdb.masking import HIDDEN, is_secret, mask_command
 from expdb.parsers import tracked
 from expdb.parsers.configs.arguments import params_of_command
 from expdb.records import ASIDE, Event, Points, RunStart, RunStatus
@@ -88,6 +89,7 @@ class Follower:
         self._logged: set[str] = set()
         self._environment: Mapping[str, object] = {}
         self._named = self.spec.runner == _PYTHON_API
+        self._params: frozenset[str] = frozenset()
 
     @property
     def troubles(self) -> list[str]:
@@ -147,6 +149,7 @@ class Follower:
         spec = self.spec
         said = {} if spec.runner == _PYTHON_API else params_of_command(spec.command, Path(spec.cwd))
         params = {**said, **spec.params}
+        self._params = frozenset(params)
         seed = spec.seed if spec.seed is not None else _whole(params.get("seed"))
         origin = "api" if spec.runner == _PYTHON_API else "launch"
         birth = Birth(spec.uid, spec.experiment, spec.name, origin, params, spec.tags, seed, spec.parent)
@@ -155,7 +158,7 @@ class Follower:
             self._writer,
             self.run_id,
             Surroundings(
-                command=shlex.join(mask_command(spec.command)),
+                command=shlex.join(self._masked()),
                 cwd=spec.cwd,
                 expdb_version=__version__,
                 runner=spec.runner,
@@ -191,9 +194,18 @@ class Follower:
     def _hide_secrets(self) -> None:
         """While it was to be run, the command was kept as it is."""
         spec = self.spec
-        command, template = (tuple(mask_command(words)) for words in (spec.command, spec.template))
-        if (command, template) != (spec.command, spec.template):
-            self.folder.rewrite(replace(spec, command=command, template=template))
+        command, template = self._masked(), tuple(mask_command(spec.template))
+        self.folder.rewrite(replace(spec, command=command, template=template))
+
+    def _masked(self) -> tuple[str, ...]:
+        """The command without tokens, those among the params too, wherever it says them."""
+        out = mask_command(self.spec.command)
+        for key in self.spec.params:
+            if is_secret(key):
+                # What stands in the place of `{key}`, the template tells.
+                out = [HIDDEN if f"{{{key}}}" in word or f"{{{key.replace('_', '-')}}}" in word else said
+                       for word, said in zip((*self.spec.template, *[""] * len(out)), out, strict=False)]  # fmt: skip
+        return tuple(out)
 
     def _last_sign_ms(self) -> int | None:
         """When a lost run was last heard of."""
@@ -215,6 +227,8 @@ class Follower:
             news = replace(news, events=tuple(self._printed_only(news)))
         if not any(isinstance(event, RunStart) for event in news.events):
             return
+        if not log.logged:
+            news = replace(news, events=tuple(map(self._without_known_params, news.events)))
         head = replace(news.head, experiment=self.spec.experiment, run_name=self.name)
         standing = news.standing
         if standing.kind != "same" or news.again:
@@ -244,6 +258,12 @@ class Follower:
         for event in news.events:
             if isinstance(event, RunStart):
                 launched.put_words(self._writer, self.run_id, event.params, event.tags)
+
+    def _without_known_params(self, event: Event) -> Event:
+        """What was typed stands above what the script prints of it: 3, not 3.0."""
+        if not isinstance(event, RunStart):
+            return event
+        return replace(event, params={key: value for key, value in event.params.items() if key not in self._params})
 
     def _put_names(self, path: Path) -> None:
         """The script may say what its run is called and what experiment it is of; the command line stands above it."""
@@ -405,10 +425,34 @@ def folder_of(database: Path, text: str) -> RunFolder:
     """The folder of the run that is meant; NotFoundError where it was not launched."""
     with Database(database) as opened:
         record = reader.run(opened, reader.find_run(opened, text))
+        above = launched.above(opened, record.id)
     folder = RunFolder(root_of(database) / record.uid)
+    if above and not folder.path.exists():
+        # One of several trainings that one command ran.
+        folder = RunFolder(root_of(database) / above)
     if not (folder.path / "spec.json").is_file():
         raise NotFoundError(f"{record.name} was not launched from here: it has no run folder", hint=str(folder.path))
     return folder
+
+
+def name_of(database: Path, folder: RunFolder) -> str:
+    """What the run is called now."""
+    with Database(database) as opened:
+        return reader.run(opened, reader.find_run(opened, folder.uid)).name
+
+
+def withdraw(database: Path, folder: RunFolder) -> bool:
+    """Take a run that waits out of queue and database, as if it had never been asked for; whether it waited."""
+    if folder.state().kind != "queued" or folder.spec().runner != local.NAME:
+        return False
+    local.stop(folder, wait=False)
+    ended = folder.exit()
+    if folder.keeper() is not None or ended is None:
+        return False
+    with Database.create(database) as opened, opened.transaction():
+        launched.delete(opened, folder.uid)
+    shutil.rmtree(folder.path, ignore_errors=True)
+    return True
 
 
 def stop(database: Path, folder: RunFolder, *, force: bool = False, wait: bool = True) -> str:

@@ -63,9 +63,10 @@ def start_run(
 ) -> "Run":
     """Begin a run; the folder it logs into is there when this returns.
 
-    Under `expdb run` it is the run that expdb started: its experiment and database stay, params, tags and name are
-    added to it, and a process can have it once. Elsewhere the database is db, or the one that the commands use here;
-    name is the script's, where none is given. params may be nested (`optimizer.lr`) or an argparse.Namespace.
+    Under `expdb run` it is the run that expdb started: its database stays, params and tags are added to it, name and
+    experiment hold where the command line says none; a process that begins another one has a run of its own below it.
+    Elsewhere the database is db, or the one that the commands use here; name is the script's, where none is given.
+    params may be nested (`optimizer.lr`) or an argparse.Namespace.
     Raises UsageError for words that cannot be kept, InputError where the folder cannot be made.
     """
     words, labels = flat(params or {}, "param"), flat(tags or {}, "tag")
@@ -73,30 +74,37 @@ def start_run(
     for what, said in (("an experiment", experiment), ("a run", name)):
         if said is not None and not _is_name(said):
             raise UsageError(f"{said!r} is no name of {what}", hint="a name is one line of text")
-    if path := os.environ.get(_ENVIRONMENT):
-        return _given(Path(os.path.abspath(path)), experiment, name, words, labels)
     database = settings.database_path(None if db is None else Path(db), named=settings.load().database)
-    return _own(database, experiment or DEFAULT, name or _script(), words, labels)
-
-
-def _given(path: Path, experiment: str | None, name: str | None, params: dict[str, str], tags: dict[str, str]) -> "Run":
-    """The run of the folder that `expdb run` made."""
-    me = os.getpid(), path
-    if me in _inside:
-        raise UsageError(
-            "under expdb run a process is one run, and this one has begun already",
-            hint="start each training with an expdb run of its own, or the script without expdb run",
-        )
-    folder = RunFolder(path)
+    if not (path := os.environ.get(_ENVIRONMENT)):
+        return _own(database, experiment or DEFAULT, name or _script(), words, labels)
+    folder = RunFolder(Path(os.path.abspath(path)))
+    if (os.getpid(), folder.path) not in _inside:
+        return _given(folder, experiment, name, words, labels)
+    # The next fold, or the next of several trainings.
     spec = folder.spec()
-    lines = Lines(path / POINTS)
+    return _own(database, experiment or spec.experiment, name or spec.name, words, labels, parent=spec.uid)
+
+
+def _given(
+    folder: RunFolder, experiment: str | None, name: str | None, params: dict[str, str], tags: dict[str, str]
+) -> "Run":
+    """The run of the folder that `expdb run` made."""
+    spec = folder.spec()
+    lines = Lines(folder.path / POINTS)
     if params or tags or name is not None or experiment is not None:
         lines.write(_line({"params": params, "tags": tags, "name": name, "experiment": experiment}))
-    _inside.add(me)
+    _inside.add((os.getpid(), folder.path))
     return Run(folder, spec.experiment, spec.name if name is None else name, lines, None)
 
 
-def _own(database: Path, experiment: str, name: str, params: dict[str, str], tags: dict[str, str]) -> "Run":
+def _own(
+    database: Path,
+    experiment: str,
+    name: str,
+    params: dict[str, str],
+    tags: dict[str, str],
+    parent: str | None = None,
+) -> "Run":
     """A run in a new folder, which this process keeps by itself."""
     started_ms = settings.now_ms()
     # With the interpreter, whose packages are asked for; what was typed, so that it can be typed again.
@@ -115,6 +123,7 @@ def _own(database: Path, experiment: str, name: str, params: dict[str, str], tag
         tags=tags,
         seed=int(seed) if seed.isdecimal() and len(seed) < 19 else None,
         runner=RUNNER,
+        parent=parent,
     )
     folder = folders.create(folders.root_of(database), spec)
     me = Identity(**keeping.identity(os.getpid()))  # type: ignore[arg-type]

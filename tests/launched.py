@@ -117,19 +117,5 @@ def idle(folder: Path) -> bool:
     return not list((folder / "runs" / ".queue").glob("*.json"))
 
 
-__all__ = [
-    *(
-        "TRAIN",
-        "begin",
-        "command",
-        "expdb",
-        "idle",
-        "points",
-        "project",
-        "run_folder",
-        "runs",
-        "said",
-        "sweep",
-        "until",
-    ),
-]
+__all__ = ["TRAIN", "begin", "command", "expdb", "idle", "points", "project", "run_folder", "runs", "said"]
+__all__ += ["sweep", "until"]

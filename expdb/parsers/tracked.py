@@ -77,7 +77,7 @@ class Tracked:
             elif record and _is_points(record):
                 last = number
                 for key, value in record["metrics"].items():
-                    points.setdefault(key, _Points()).add(
+                    points.setdefault(_text(key), _Points()).add(
                         record.get("step"), record.get("epoch"), value, number, record["time_ms"]
                     )
             else:
@@ -86,7 +86,7 @@ class Tracked:
                     self._examples.append((number, said[:200]))
         if (heads or points) and not self._begun:
             self._begun = True
-            name = next((one["name"] for _, one in heads if one.get("name")), None)
+            name = next((_text(one["name"]) for _, one in heads if one.get("name")), None)
             params, tags = ({k: v for _, one in heads for k, v in _texts(one.get(what)).items()} for what in _WORDS)
             first = min(
                 [number for number, _ in heads] + [number or line for p in points.values() for number in p.lines]
@@ -104,7 +104,8 @@ def head_of(path: Path) -> dict[str, str]:
     except OSError:
         return {}
     said = first if first and _is_head(first) else {}
-    return {key: said[key] for key in ("name", "experiment") if isinstance(said.get(key), str)}
+    words = {key: _text(said[key]) for key in ("name", "experiment") if isinstance(said.get(key), str)}
+    return {key: word for key, word in words.items() if word.strip()}
 
 
 class _Points:
@@ -128,7 +129,7 @@ class _Points:
         """The curve of a metric whose client calls it key. Its steps are epochs where these are all that is said."""
         name = metrics.canonical(key) if metrics.is_known(key) else key
         decimals = min(_DECIMALS, max(map(_decimals, self.values)))
-        whole = [int(epoch) for epoch in self.epochs if epoch is not None and epoch == int(epoch)]
+        whole = [int(e) for e in self.epochs if e is not None and e == int(e) and abs(e) < _LARGEST_STEP]
         if not any(step is not None for step in self.steps) and len(whole) == len(self.epochs):
             return Curve(Metric(key, name), whole, self.values, self.lines, decimals, None, self.times)
         epochs = self.epochs if any(epoch is not None for epoch in self.epochs) else None
@@ -169,7 +170,12 @@ def _is_number(value: object) -> bool:
 
 def _texts(said: object) -> dict[str, str]:
     found = said if isinstance(said, dict) else {}
-    return {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in found.items()}
+    return {_text(key): _text(value if isinstance(value, str) else json.dumps(value)) for key, value in found.items()}
+
+
+def _text(said: str) -> str:
+    """Without what no database takes for text: halves of characters, NUL."""
+    return said.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def _decimals(value: float) -> int:

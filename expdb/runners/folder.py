@@ -6,6 +6,7 @@ Whatever is said of a run that was launched is read from here; nothing is rememb
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -221,7 +222,10 @@ def create(root: Path, spec: Spec) -> RunFolder:
     try:
         path.mkdir(parents=True)
         keeping.write_json(str(path / "spec.json"), asdict(spec))
+        # Until the run has ended the command stands there with its tokens.
+        (path / "spec.json").chmod(0o600)
     except OSError as error:
+        shutil.rmtree(path, ignore_errors=True)
         raise InputError(f"cannot be made: {error.strerror or error}", path=str(path)) from error
     return RunFolder(path)
 

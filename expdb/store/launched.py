@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from expdb.records import RunStatus
 from expdb.store import statements as sql
 from expdb.store.database import Database, Value
-from expdb.store.writer import Writer, as_number
+from expdb.store.writer import Writer, as_number, delete_run
 
 # A run of these goes on, or is yet to begin.
 UNSETTLED: tuple[RunStatus, ...] = ("scheduled", "running")
@@ -182,6 +182,24 @@ def points_of(writer: Writer, source_id: int) -> Counter[str]:
         (source_id,),
     )
     return Counter(dict(rows.fetchall()))
+
+
+def above(database: Database, run_id: int) -> str | None:
+    """The uid of the run that a run belongs to."""
+    rows = database.rows("SELECT p.uid FROM run r JOIN run p ON p.id = r.parent_id WHERE r.id = ?", (run_id,))
+    return str(rows[0][0]) if rows else None
+
+
+def below(database: Database, uid: str) -> list[str]:
+    """The names of the further runs that a run's log tells of."""
+    query = "SELECT r.name FROM run r JOIN run p ON p.id = r.parent_id WHERE p.uid = ? AND r.deleted_ms IS NULL"
+    return [str(name) for (name,) in database.rows(f"{query} ORDER BY r.id", (uid,))]
+
+
+def delete(database: Database, uid: str) -> None:
+    """Take a run out as if it had never been."""
+    for (run_id,) in database.connection.execute("SELECT id FROM run WHERE uid = ?", (uid,)).fetchall():
+        delete_run(database.connection, run_id)
 
 
 def put_lost(database: Database, uid: str, now_ms: int) -> None:
