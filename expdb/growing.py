@@ -5,6 +5,7 @@ where the last look ended, so that following it costs what is written, not what 
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from expdb import parsers
 from expdb.errors import InputError
-from expdb.parsers.reading import Digest, EmptyError, Reading
+from expdb.parsers.reading import KEEP_BYTES, Digest, EmptyError, Reading
 from expdb.records import Event, RunStart
 from expdb.store.places import stored
 from expdb.store.writer import SourceHead, Standing, Writer
@@ -31,12 +32,13 @@ _LONGEST_REST_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a look found. again: it replaces what was stored of the log."""
+    """What a look found. again: it replaces what was stored of the log; read_on: it is only what was added."""
 
     head: SourceHead
     standing: Standing
     events: tuple[Event, ...]
     again: bool
+    read_on: bool = False
 
 
 @dataclass(slots=True)
@@ -87,8 +89,11 @@ class Growing:
         self._seen, began = state, time.monotonic()
         try:
             tail = self._tail
+            if tail and whole and state[0] > KEEP_BYTES and self._ends_its_last_line():
+                # To read it all again would keep the others waiting.
+                return self._read_on(tail, writer, state[0])
             if tail and not whole and tail.inode == state[1] and tail.size_bytes <= state[0]:
-                news = self._read_on(tail, writer)
+                news = self._read_on(tail, writer, tail.size_bytes + _PIECE_BYTES)
                 if news or state[0] - tail.size_bytes < _PIECE_BYTES:
                     return news
             self._tail = None
@@ -135,9 +140,13 @@ class Growing:
         events = tuple(parsers.read(parser, reading, parsers.Options()))
         return News(self._head(parser, reading.digest, reading.encoding), standing, events, again)
 
-    def _read_on(self, tail: _Tail, writer: Writer) -> News | None:
+    def _ends_its_last_line(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+
+    def _read_on(self, tail: _Tail, writer: Writer, size_bytes: int) -> News | None:
         lines, met = tail.lines, len(tail.starts)
-        size_bytes = tail.size_bytes + _PIECE_BYTES
         news = tuple(self._pieces(tail, size_bytes))
         if tail.lines == lines:
             return None
@@ -147,7 +156,7 @@ class Growing:
         standing = Standing("grown", writer.source_at(self.place), lines, tail.parser.NAME, here=True)
         # Runs that were met before are named again, so that they are known.
         events = (*tail.starts[:met], *news, tail.stream.unparsed)
-        return News(self._head(tail.parser, _digest_of(tail)), standing, events, again=False)
+        return News(self._head(tail.parser, _digest_of(tail)), standing, events, again=False, read_on=True)
 
     def _pieces(self, tail: _Tail, end: int) -> Iterator[Event]:
         """Feed whole lines from where the tail stands up to byte `end`."""

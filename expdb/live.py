@@ -234,7 +234,13 @@ class Follower:
         if standing.kind != "same" or news.again:
             intake.write(self._writer, head, standing, news.events, again=news.again, into=self.run_id, apart=True)
         source_id = self._writer.source_at(news.head.place)
-        if whole and standing.here and source_id is not None and not self._says_the_same(news, source_id):
+        if (
+            whole
+            and standing.here
+            and not news.read_on
+            and source_id is not None
+            and not self._says_the_same(news, source_id)
+        ):
             # What was read on, a part at a time, said less than the whole does.
             standing = replace(standing, kind="same", source_id=source_id)
             intake.write(self._writer, head, standing, news.events, again=True, into=self.run_id, apart=True)
@@ -316,6 +322,7 @@ class Books:
         self._followers: dict[str, tuple[Follower, ExitStack]] = {}
         self._not_before = 0.0
         self._trouble = ""
+        self._told: set[str] = set()
 
     def look(self, folder: RunFolder, state: State) -> bool:
         """Bring the database up to a run's folder; whether the run is settled, here or by another process."""
@@ -336,6 +343,10 @@ class Books:
             self._drop(folder.uid)
             self._said(f"{folder.uid}: {error.message}")
             return True
+        for trouble in follower.troubles:
+            if trouble not in self._told:
+                self._told.add(trouble)
+                self._said(f"{trouble}; the run goes on")
         if follower.settled:
             self._drop(folder.uid)
         return follower.settled

@@ -13,6 +13,7 @@ from expdb import launch, live
 from expdb.errors import DatabaseError
 from expdb.growing import STREAM_BYTES
 from expdb.launch import Order
+from expdb.parsers.reading import KEEP_BYTES
 from expdb.runners import local
 from expdb.runners.folder import RunFolder, State, create, root_of
 from expdb.store import editing, launched, reader
@@ -228,3 +229,22 @@ def test_what_was_typed_in_while_it_ran_stays(database: Database, tmp_path: Path
     found = record(database, folder)
     assert (found.name, found.status, found.params["lr"]) == ("mine", "finished", "0.5")
     assert points(found) == {"train/loss": 1, "test/f1": 1}
+
+
+def test_a_very_long_log_is_not_read_again_at_its_end(database: Database, tmp_path: Path) -> None:
+    folder = folder_for(database, "pass", tmp_path)
+    local.start(folder)
+    until(lambda: ended(folder), "the end")
+    (folder.path / "exit.json").rename(folder.path / "kept.json")
+    line = "step {0} loss {1:.8f} " + "." * 400 + "\n"
+    text = "".join(line.format(n, 1 / (n + 1)) for n in range(42_000))
+    assert len(text) > KEEP_BYTES
+    cut = text.index("\n", len(text) // 2) + 1
+    follower = live.Follower(database, folder)
+    folder.log_path.write_text(text[:cut])
+    follower.look(State("running"))
+    folder.log_path.write_text(text)
+    (folder.path / "kept.json").rename(folder.path / "exit.json")
+    follower.look()
+    assert points(record(database, folder)) == {"train/loss": 42_000}
+    assert_sound(database)
