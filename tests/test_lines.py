@@ -744,3 +744,11 @@ def test_a_wide_gap_behind_the_epoch_s_name_costs_no_time(said: str) -> None:
     began = time.perf_counter()
     is_log_line(said + " " * 3000 + "99999999999999999999, loss 0.5, accuracy 0.6")
     assert time.perf_counter() - began < 1
+
+
+def test_many_times_of_day_in_one_line_cost_no_time() -> None:
+    odd = "0:0" + "000e00" * 30 + " 12d 3h 4m 5s" * 150
+    lines = [f"{odd} epoch {n} loss 0.{n}" for n in range(1, 9)] + [f"{odd[:-1]} epoch x loss" for _ in range(8)]
+    began = time.process_time()
+    list(LineReader().feed(1, "\n".join(lines)))
+    assert time.process_time() - began < 5

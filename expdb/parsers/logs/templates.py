@@ -624,7 +624,7 @@ class _Reader:
             if kind == "n":
                 out.append(rf"{_MAYBE}({NUMBER})" if i in wanted else rf"{_MAYBE}{NUMBER}")
             else:
-                out.append(rf"{_MAYBE}(?:{_COMMON_DATE}|{_DATE}|{_CLOCK}|{_SPAN})")
+                out.append(rf"{_MAYBE}(?>{_COMMON_DATE}|{_DATE}|{_CLOCK}|{_SPAN})")
             out.append(_literal(self.texts[i + 1].removesuffix("\1")))
         return "".join(out) + r"[ \t]*+(?:(?:<br ?/?>|\\)[ \t]*+)?\r?"
 
