@@ -85,13 +85,23 @@ class Source:
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that `Source` is made of."""
     group = parser.add_argument_group("data")
-    group.add_argument("--data", choices=sorted(_LOADERS), default="digits", help="the data set")
-    group.add_argument("--root", type=Path, default=Path("data"), help="its folder, or the CSV file")
+    group.add_argument("--data", choices=sorted(_LOADERS), default="digits", help="the data set (default: %(default)s)")
+    group.add_argument(
+        "--root", type=Path, default=Path("data"), help="its folder, or the CSV file (default: %(default)s)"
+    )
     group.add_argument("--cache", type=Path, help="folder of decoded pictures (default: .pixels in the root)")
-    group.add_argument("--size", type=int, default=32, help="side of the pictures the model sees")
+    group.add_argument(
+        "--size", type=int, default=32, help="side of the pictures the model sees (default: %(default)s)"
+    )
     group.add_argument("--stored-size", type=int, default=0, help="side they are kept at, for crops (0: the same)")
-    group.add_argument("--channels", type=int, choices=(1, 3), default=3, help="of digits and synthetic pictures")
-    group.add_argument("--classes", type=int, default=10, help="of synthetic pictures")
+    group.add_argument(
+        "--channels",
+        type=int,
+        choices=(1, 3),
+        default=3,
+        help="of digits and synthetic pictures (default: %(default)s)",
+    )
+    group.add_argument("--classes", type=int, default=10, help="of synthetic pictures (default: %(default)s)")
     group.add_argument("--limit", type=int, default=0, help="take this many pictures of each part (0: all)")
     group.add_argument("--download", action="store_true", help="fetch CIFAR-10 or Caltech101 into the root")
 

@@ -81,27 +81,59 @@ class Epoch:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that `Settings` is made of; a recipe's own defaults go in by `parser.set_defaults`."""
     group, usual = parser.add_argument_group("training"), Settings()
-    group.add_argument("--epochs", type=_at_least(0), default=usual.epochs, help="counted from 1")
-    group.add_argument("--batch-size", type=_at_least(1), default=usual.batch_size, help="pictures in a batch")
-    group.add_argument("--lr", type=float, default=usual.lr, help="learning rate at the start")
-    group.add_argument("--momentum", type=float, default=usual.momentum, help="of the optimiser, where it has one")
-    group.add_argument("--weight-decay", type=float, default=usual.weight_decay, help="L2, as torch.optim adds it")
-    group.add_argument("--seed", type=int, default=usual.seed, help="of weights, order, dropout and augmentation")
+    group.add_argument(
+        "--epochs", type=_at_least(0), default=usual.epochs, help="counted from 1 (default: %(default)s)"
+    )
+    group.add_argument(
+        "--batch-size", type=_at_least(1), default=usual.batch_size, help="pictures in a batch (default: %(default)s)"
+    )
+    group.add_argument("--lr", type=float, default=usual.lr, help="learning rate at the start (default: %(default)s)")
+    group.add_argument(
+        "--momentum",
+        type=float,
+        default=usual.momentum,
+        help="of the optimiser, where it has one (default: %(default)s)",
+    )
+    group.add_argument(
+        "--weight-decay",
+        type=float,
+        default=usual.weight_decay,
+        help="L2, as torch.optim adds it (default: %(default)s)",
+    )
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=usual.seed,
+        help="of weights, order, dropout and augmentation (default: %(default)s)",
+    )
     group.add_argument(
         "--new-optimiser-each-epoch",
         action=argparse.BooleanOptionalAction,
         default=usual.new_optimiser_each_epoch,
-        help="forget momentum and the like after every epoch",
+        help="forget momentum and the like after every epoch (default: %(default)s)",
     )
     group.add_argument("--deterministic", action="store_true", help="only algorithms that repeat bit for bit")
     group = parser.add_argument_group("checkpoints")
     group.add_argument("--checkpoint", type=Path, metavar="FILE", help="write the training's state to this file")
-    group.add_argument("--checkpoint-every", type=_at_least(1), default=1, metavar="N", help="epochs; the last always")
+    group.add_argument(
+        "--checkpoint-every",
+        type=_at_least(1),
+        default=1,
+        metavar="N",
+        help="epochs; the last always (default: %(default)s)",
+    )
     group.add_argument("--resume", action="store_true", help="go on from --checkpoint where that file exists")
     group = parser.add_argument_group("machine")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default=usual.device, help="what it runs on")
+    group.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda", "mps"),
+        default=usual.device,
+        help="what it runs on (default: %(default)s)",
+    )
     group.add_argument("--threads", type=_at_least(0), default=usual.threads, help="of the CPU (0: torch decides)")
-    group.add_argument("--amp", choices=("bf16", "off"), default=usual.amp, help="autocast to this type")
+    group.add_argument(
+        "--amp", choices=("bf16", "off"), default=usual.amp, help="autocast to this type (default: %(default)s)"
+    )
     group.add_argument("--compile", action="store_true", help="run the model through torch.compile")
     group.add_argument("--channels-last", action="store_true", help="lay pictures out channels last")
 
