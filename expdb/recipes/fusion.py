@@ -29,8 +29,8 @@ def flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m expdb.recipes.fusion",
         description=__doc__,
-        epilog=f"rows, with the accuracy recorded (%, best epoch on test pictures; at the last epoch row 1 had 84.27 and"
-        f" row 2 55.01):\n{rows}",
+        epilog="rows, with the accuracy recorded (%, best epoch on test pictures; at the last epoch row 1 had 84.27"
+        f" and row 2 55.01):\n{rows}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     group = parser.add_argument_group("model")

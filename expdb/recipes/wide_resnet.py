@@ -7,7 +7,6 @@ normalisation before each, and a last one with momentum 0.9.
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional, init
 
@@ -64,10 +63,10 @@ class Join(nn.Module):
         self.bn_s = nn.BatchNorm2d(channels) if fusion.gate is not None else None
 
     def forward(self, out: Tensor, shortcut: Tensor) -> Tensor:
-        with torch.no_grad():
-            # Here and not in the optimiser: a step and its weight decay may move them, and the next forward undoes it.
-            for name, value in self.fusion.held:
-                self.get_parameter(name).fill_(value)
+        # At every forward: a step and its weight decay move them. By .data: of two forwards before one backward the
+        # second changes no value, and autograd need not see it.
+        for name, value in self.fusion.held:
+            self.get_parameter(name).data.fill_(value)
         if self.bn is not None:
             out = self.bn(out)
         if self.bn_s is None:
