@@ -8,10 +8,11 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -29,12 +30,15 @@ _CHUNK_BYTES = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """version: of the layout; made_from: hash of the files' paths, sizes and times; sha256: of the pixels."""
+    """version: of the layout; made_from: hash of the files' paths, sizes and times; shape: of the pixels."""
 
     version: int
     made_from: str
     shape: tuple[int, int, int, int]
-    sha256: str
+
+    def digest(self) -> "hashlib._Hash":
+        """What the checksum begins with, before it sees the pixels."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode())
 
 
 def decoded(paths: Sequence[Path], size: int, folder: Path, threads: int = 0) -> Tensor:
@@ -47,20 +51,24 @@ def decoded(paths: Sequence[Path], size: int, folder: Path, threads: int = 0) ->
     """
     if not paths:
         raise RecipeError("there are no pictures to decode")
-    listed = "\n".join(os.path.abspath(path) for path in paths)
-    place = folder / f"{hashlib.sha256(listed.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}-{size}.pixels"
-    made_from = _made_from(paths)
-    folder.mkdir(parents=True, exist_ok=True)
-    found = _opened(place, made_from)
+    absolute = [Path(os.path.abspath(path)) for path in paths]
+    listed = hashlib.sha256("\n".join(map(str, absolute)).encode("utf-8", "surrogateescape")).hexdigest()
+    place = folder / f"{listed[:16]}-{size}.pixels"
+    made_from = _made_from(absolute)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = _opened(place, made_from)
+        if found is None:
+            with _alone(place) as locked:
+                # Another may have written it while this one waited.
+                found = _opened(place, made_from, say=True)
+                if found is None:
+                    _write(place, absolute, size, made_from, threads, clean=locked)
+                    found = _opened(place, made_from, say=True)
+    except OSError as error:
+        raise RecipeError(f"{folder}: no cache can be kept there: {error.strerror}; --cache names a folder") from error
     if found is None:
-        with _alone(place) as locked:
-            # Another may have written it while this one waited.
-            found = _opened(place, made_from) if locked else None
-            if found is None:
-                _write(place, paths, size, made_from, threads, clean=locked)
-                found = _opened(place, made_from)
-    if found is None:
-        raise RecipeError(f"{place}: what was just written does not read back; is the disk full or failing?")
+        raise RecipeError(f"{place}: what was just written does not read back; is the disk failing?")
     return found
 
 
@@ -75,31 +83,28 @@ def _made_from(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _opened(place: Path, made_from: str) -> Tensor | None:
-    """The pixels, or None where there is no cache, an older one or a damaged one."""
+def _opened(place: Path, made_from: str, *, say: bool = False) -> Tensor | None:
+    """The pixels, or None where there is no cache, an older one or a damaged one; say: which it is, if damaged."""
     try:
         with place.open("rb") as file:
             words = json.loads(file.read(HEADER_BYTES))
-            header = _Header(words["version"], words["made_from"], tuple(words["shape"]), words["sha256"])
+            header = _Header(words["version"], words["made_from"], tuple(words["shape"]))
             if header.version != _VERSION or header.made_from != made_from:
                 return None
-            digest = hashlib.sha256()
+            digest = header.digest()
             while chunk := file.read(_CHUNK_BYTES):
                 digest.update(chunk)
+            if digest.hexdigest() == words["sha256"]:
+                # Of this very file: another may stand in its place by now. Mode c: torch wants memory that it may
+                # write, and the file is to stay as it is.
+                return torch.from_numpy(np.memmap(file, np.uint8, "c", HEADER_BYTES, header.shape))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        _say_damaged(place)
-        return None
-    if digest.hexdigest() != header.sha256:
-        _say_damaged(place)
-        return None
-    # Mode c: torch wants memory that it may write, the file is to stay as it is.
-    return torch.from_numpy(np.memmap(place, np.uint8, "c", HEADER_BYTES, header.shape))
-
-
-def _say_damaged(place: Path) -> None:
-    print(f"{place}: the cache is damaged, its pictures are decoded again", file=sys.stderr)
+        pass
+    if say:
+        print(f"{place}: the cache is damaged, its pictures are decoded again", file=sys.stderr)
+    return None
 
 
 def _write(place: Path, paths: Sequence[Path], size: int, made_from: str, threads: int, clean: bool) -> None:
@@ -107,8 +112,9 @@ def _write(place: Path, paths: Sequence[Path], size: int, made_from: str, thread
         # Left behind by a writer that was killed: the lock is ours, so it is nobody's.
         for left in place.parent.glob(f".{place.name}.*"):
             left.unlink(missing_ok=True)
-    beside = place.parent / f".{place.name}.{os.getpid()}"
-    digest = hashlib.sha256()
+    beside = place.parent / f".{place.name}.{secrets.token_hex(4)}"
+    header = _Header(_VERSION, made_from, (len(paths), 3, size, size))
+    digest = header.digest()
     try:
         with beside.open("wb") as file, ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
             file.write(bytes(HEADER_BYTES))
@@ -118,14 +124,9 @@ def _write(place: Path, paths: Sequence[Path], size: int, made_from: str, thread
                 for pixels in pool.map(lambda path: _picture(path, size), part):
                     digest.update(pixels)
                     file.write(pixels)
-            header = {
-                "version": _VERSION,
-                "made_from": made_from,
-                "shape": (len(paths), 3, size, size),
-                "sha256": digest.hexdigest(),
-            }
             file.seek(0)
-            file.write(json.dumps(header).encode().ljust(HEADER_BYTES - 1) + b"\n")
+            words = {**asdict(header), "sha256": digest.hexdigest()}
+            file.write(json.dumps(words).encode().ljust(HEADER_BYTES - 1) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         beside.replace(place)

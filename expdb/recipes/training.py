@@ -2,8 +2,10 @@
 
 import argparse
 import contextlib
+import glob
 import os
 import random
+import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -215,6 +217,11 @@ def train(
     optimiser = make_optimiser(model)
     schedule = make_schedule(optimiser, len(batches))
     state = _State(model, optimiser, schedule, order, shown)
+    if settings.checkpoint is not None:
+        settings.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        # Left behind by one that was killed while it wrote.
+        for left in settings.checkpoint.parent.glob(f".{glob.escape(settings.checkpoint.name)}.*"):
+            left.unlink(missing_ok=True)
     done = 0
     if settings.resume and settings.checkpoint is not None and settings.checkpoint.exists():
         done = state.load(settings.checkpoint)
@@ -322,14 +329,15 @@ class _State:
             "order": self.order.get_state(),
             "random": _random_state(),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             with beside.open("wb") as file:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
+        except OSError as error:
+            raise RecipeError(f"{path}: no checkpoint can be written: {error.strerror}") from error
         finally:
             beside.unlink(missing_ok=True)
 
