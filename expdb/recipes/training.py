@@ -220,7 +220,7 @@ def train(
     if settings.checkpoint is not None:
         settings.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         # Left behind by one that was killed while it wrote.
-        for left in settings.checkpoint.parent.glob(f".{glob.escape(settings.checkpoint.name)}.*"):
+        for left in settings.checkpoint.parent.glob(f".{glob.escape(settings.checkpoint.name)}.*.new"):
             left.unlink(missing_ok=True)
     done = 0
     if settings.resume and settings.checkpoint is not None and settings.checkpoint.exists():
@@ -329,7 +329,7 @@ class _State:
             "order": self.order.get_state(),
             "random": _random_state(),
         }
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         try:
             with beside.open("wb") as file:
                 torch.save(state, file)
