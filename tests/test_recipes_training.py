@@ -21,7 +21,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR
 from torchvision.transforms import v2  # type: ignore[import-untyped]
 from torchvision.transforms.v2 import functional as v2_functional  # type: ignore[import-untyped]
 
-from expdb.recipes import RecipeError, batches, data, index, training
+from benchmarks import train
+from expdb.recipes import RecipeError, batches, cache, data, index, training
 from expdb.recipes.batches import Augment, Batches
 from expdb.recipes.data import Data, Images, Source
 from expdb.recipes.training import Schedule, Settings
@@ -685,3 +686,30 @@ def test_recipes_import_nothing_of_expdb_and_nobody_imports_them() -> None:
         assert all(name == "expdb.recipes" or name.startswith("expdb.recipes.") for name in ours), path
     others = [path for path in RECIPES.parent.rglob("*.py") if RECIPES not in path.parents]
     assert not [path for path in others for name in imported(path) if name.startswith("expdb.recipes")]
+
+
+# The benchmark
+
+
+def test_the_training_benchmark_times_every_way(tmp_path: Path) -> None:
+    shape = train.Shape(size=8, batch_size=8, pictures=20, workers=1)
+    found = train.measure(shape, 1, tmp_path)
+    assert set(found.rates) == {train.ORIGINAL, train.WORKERS, train.OURS, train.CEILING}
+    assert all(rate > 0 for rates in found.rates.values() for rate in rates)
+    text = train.section(found).body
+    assert text.count("|") == 6 * 6
+    assert "No GPU was at hand" in text
+    on_gpu = train.section(train.Measured(train.Shape("cuda"), found.rates, 0.1, "a GPU")).body
+    assert "≥ 5 times" in on_gpu
+    assert "No GPU" not in on_gpu
+
+
+def test_the_benchmarks_pictures_reach_the_model_as_the_recipe_makes_them(tmp_path: Path) -> None:
+    train.draw(tmp_path / "pictures", 4)
+    paths, labels, classes = data.class_folders(tmp_path / "pictures")
+    pixels = cache.decoded(paths, 8, tmp_path / "cache")
+    images = Images.whole(pixels, torch.tensor(labels))
+    ours = Data("a", images, images, tuple(classes), data.IMAGENET_MEAN, data.IMAGENET_STD, 8)
+    ((inputs, _),) = Batches(images, ours, 4, CPU)
+    original = train.Pictures(paths, labels, 8)
+    assert torch.equal(inputs, torch.stack([original[at][0] for at in range(4)]))

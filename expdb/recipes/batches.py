@@ -5,6 +5,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +30,18 @@ class Augment:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
     jitter: float = 0.4
+
+
+class Passes(Protocol):
+    """What a model can be trained on: an iteration is one pass, of count pictures on a device."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def count(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
 class Batches:

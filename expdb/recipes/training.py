@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from expdb.recipes import RecipeError
-from expdb.recipes.batches import Augment, Batches
+from expdb.recipes.batches import Augment, Batches, Passes
 from expdb.recipes.data import Data
 
 Loss = Callable[[Any, Tensor], Tensor]
@@ -257,7 +257,7 @@ def logits_of(output: Any) -> Tensor:
 
 def train_epoch(
     model: nn.Module,
-    batches: Batches,
+    batches: Passes,
     optimiser: Optimizer,
     loss: Loss,
     schedule: Schedule | None = None,
@@ -285,7 +285,7 @@ def train_epoch(
     return float(total) / batches.count, float(right) / batches.count
 
 
-def evaluate(model: nn.Module, batches: Batches, *, amp: str = "off") -> float:
+def evaluate(model: nn.Module, batches: Passes, *, amp: str = "off") -> float:
     """Accuracy, a fraction. Waits for the device once, at the end."""
     model.eval()
     right: Tensor | int = 0
