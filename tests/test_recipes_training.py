@@ -573,11 +573,13 @@ def test_a_limit_takes_of_every_class() -> None:
 
 
 def test_a_folder_is_split_by_class(tmp_path: Path) -> None:
-    draw(tmp_path, 30)
-    loaded = data.load(Source("folder", tmp_path, size=8))
+    draw(tmp_path / "animals", 30)
+    loaded = data.load(Source("folder", tmp_path / "animals", size=8))
     assert loaded.classes == ("cat", "dog", "elk")
     assert (len(loaded.train), len(loaded.test)) == (24, 6)
     assert sorted(loaded.test.labels.tolist()) == [0, 0, 1, 1, 2, 2]
+    # The cache that is there now is no class.
+    assert data.load(Source("folder", tmp_path / "animals", size=8)).classes == loaded.classes
     for part in (loaded.train, loaded.test):
         assert colours(part) == part.labels.tolist()
 
@@ -641,6 +643,9 @@ def test_a_list_says_which_line_is_none(tmp_path: Path) -> None:
     place = tmp_path / "a.csv"
     place.write_text("path,label\na.jpg,0\nb.jpg,cat\n")
     with pytest.raises(RecipeError, match=r"a\.csv:3: not `path,label` with a class number"):
+        data.load(Source("csv", place))
+    place.write_text(f"{'x' * 200_000},0\n")
+    with pytest.raises(RecipeError, match="field larger"):
         data.load(Source("csv", place))
     place.write_text("")
     with pytest.raises(RecipeError, match="lists no pictures"):

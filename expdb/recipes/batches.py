@@ -3,7 +3,7 @@
 import math
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -99,15 +99,13 @@ class Batches:
         """(pixels (B, C, H, W) uint8, labels (B,)) on the device."""
         count = len(self._images)
         order = torch.arange(count) if self._generator is None else torch.randperm(count, generator=self._generator)
-        parts = torch.split(order, self._batch_size)
+        there = torch.split(_sent(order, self.device), self._batch_size)
         if self._pixels is not None:
-            for part in parts:
-                # The index goes up without waiting; from pageable memory it would wait for all work before it.
-                at = _pinned(part, self.device).to(self.device, non_blocking=True)
+            for at in there:
                 yield self._pixels[at], self._labels[at]
             return
-        for pixels, part in _gathered(self._images, parts, self.device):
-            at = _pinned(part, self.device).to(self.device, non_blocking=True)
+        gathered = _gathered(self._images, torch.split(order, self._batch_size), self.device)
+        for pixels, at in zip(gathered, there, strict=True):
             yield pixels.to(self.device, non_blocking=True), self._labels[at]
 
 
@@ -115,12 +113,17 @@ def _pinned(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
-def _gathered(images: Images, parts: tuple[Tensor, ...], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """(pixels, positions) of each part, read by a thread that is a few batches ahead; pinned for CUDA."""
-    ahead = queue.Queue[tuple[Tensor, Tensor] | BaseException](_AHEAD)
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting: from memory that is not pinned it would wait for all the work before it."""
+    return _pinned(tensor, device).to(device, non_blocking=True)
+
+
+def _gathered(images: Images, parts: Sequence[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """The pixels at each part's positions, read by a thread that is a few batches ahead; pinned for CUDA."""
+    ahead = queue.Queue[Tensor | BaseException](_AHEAD)
     stopped = threading.Event()
 
-    def put(one: tuple[Tensor, Tensor] | BaseException) -> None:
+    def put(one: Tensor | BaseException) -> None:
         while not stopped.is_set():
             try:
                 ahead.put(one, timeout=0.1)
@@ -133,7 +136,7 @@ def _gathered(images: Images, parts: tuple[Tensor, ...], device: torch.device) -
             for part in parts:
                 if stopped.is_set():
                     return
-                put((_pinned(images.pixels[images.rows[part]], device), part))
+                put(_pinned(images.pixels[images.rows[part]], device))
         except BaseException as error:
             put(error)
 
@@ -158,10 +161,10 @@ def augmented(inputs: Tensor, augment: Augment, size: int, generator: torch.Gene
     count, _, height, width = inputs.shape
     boxes = crop_boxes(count, height, width, augment, generator)
     flipped = torch.rand(count, generator=generator) < augment.flip
-    out = cropped(inputs, boxes.to(inputs.device), flipped.to(inputs.device), size)
+    out = cropped(inputs, _sent(boxes, inputs.device), _sent(flipped, inputs.device), size)
     if augment.jitter:
         spread = 2 * torch.rand(3, count, 1, 1, 1, generator=generator) - 1
-        factors = (1 + augment.jitter * spread).to(inputs.device)
+        factors = _sent(1 + augment.jitter * spread, inputs.device)
         # One order for the batch, as ColorJitter draws one for each call.
         for kind in torch.randperm(3, generator=generator).tolist():
             out = _JITTERS[kind](out, factors[kind])

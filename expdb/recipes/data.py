@@ -78,8 +78,9 @@ class Source:
 
     @property
     def cache_folder(self) -> Path:
-        """Where decoded pictures lie."""
-        return self.cache or (self.root if self.root.is_dir() else self.root.parent) / ".pixels"
+        """Where decoded pictures lie; beside a folder of classes, for in it one more folder is one more class."""
+        beside = self.data in ("folder", "csv")
+        return self.cache or (self.root.absolute().parent if beside else self.root) / ".pixels"
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +90,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--root", type=Path, default=Path("data"), help="its folder, or the CSV file (default: %(default)s)"
     )
-    group.add_argument("--cache", type=Path, help="folder of decoded pictures (default: .pixels in the root)")
+    group.add_argument("--cache", type=Path, help="folder of decoded pictures (default: .pixels)")
     group.add_argument(
         "--size", type=int, default=32, help="side of the pictures the model sees (default: %(default)s)"
     )
@@ -240,6 +241,8 @@ def _csv(source: Source) -> Data:
                     raise RecipeError(f"{source.root}:{number}: not `path,label` with a class number")
                 paths.append(source.root.parent / row[0])
                 labels.append(int(row[1]))
+    except csv.Error as error:
+        raise RecipeError(f"{source.root}: {error}") from error
     except OSError as error:
         raise RecipeError(f"{source.root}: {error.strerror}; `python -m expdb.recipes.index` writes one") from error
     if not paths:
