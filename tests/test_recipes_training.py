@@ -3,6 +3,7 @@
 import argparse
 import ast
 import math
+import pickle
 import random
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from torchvision.transforms import v2  # type: ignore[import-untyped]
 from torchvision.transforms.v2 import functional as v2_functional  # type: ignore[import-untyped]
 
 from benchmarks import train
-from expdb.recipes import RecipeError, batches, cache, data, index, training
+from expdb.recipes import RecipeError, batches, cache, data, index, start, training
 from expdb.recipes.batches import Augment, Batches
 from expdb.recipes.data import Data, Images, Source
 from expdb.recipes.training import Schedule, Settings
@@ -249,6 +250,28 @@ def test_what_a_killed_writer_left_beside_the_checkpoint_is_cleared(tmp_path: Pa
     other.write_bytes(b"half")
     finished(tmp_path)
     assert (left.exists(), other.exists()) == (False, True)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    loaded = digits(20)
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "c.pt", tmp_path):
+        settings = Settings(1, 16, 0.01, device="cpu", checkpoint=place)
+        with pytest.raises(RecipeError, match="no checkpoint can be written"):
+            training.train(
+                *(small_net(loaded), loaded, settings, lambda model: torch.optim.SGD(model.parameters(), 0.1)),
+                *(SCHEDULES["none"], functional.cross_entropy),
+            )
+    assert not list(tmp_path.parent.glob(".*.new"))
+
+
+def test_a_program_that_is_interrupted_exits_with_130() -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        start(interrupted)
+    assert caught.value.code == 130
 
 
 def test_a_new_optimiser_each_epoch_is_one_that_is_made_each_epoch() -> None:
@@ -608,6 +631,26 @@ def test_caltech_is_read_without_its_background(tmp_path: Path) -> None:
     assert (len(loaded.train), len(loaded.test)) == (24, 6)
     assert colours(loaded.train) == loaded.train.labels.tolist()
     assert (loaded.mean, loaded.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def test_cifar_is_read_in_its_two_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = tmp_path / "cifar-10-batches-py"
+    below.mkdir()
+    for number, name in enumerate([*(f"data_batch_{one}" for one in range(1, 6)), "test_batch"]):
+        # Two pictures each: the first red, the second blue.
+        pixels = np.zeros((2, 3, 32, 32), np.uint8)
+        pixels[0, 0], pixels[1, 2] = 255, 100 + number
+        (below / name).write_bytes(pickle.dumps({"data": pixels.reshape(2, -1), "labels": [0, 2]}))
+    (below / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    # It knows the real files by their sums.
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    loaded = data.load(Source("cifar10", tmp_path, size=32))
+    assert (len(loaded.train), len(loaded.test), len(loaded.classes)) == (10, 2, 10)
+    assert colours(loaded.train) == loaded.train.labels.tolist() == [0, 2] * 5
+    assert loaded.test.pixels[1, :, 3, 4].tolist() == [0, 0, 105]
+    assert data.load(Source("cifar10", tmp_path, size=40, stored_size=32)).size == 40
+    with pytest.raises(RecipeError, match="--stored-size 32"):
+        data.load(Source("cifar10", tmp_path, size=40))
 
 
 def indexed(folder: Path, output: Path, seed: int = 0) -> str:

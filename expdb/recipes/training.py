@@ -218,10 +218,7 @@ def train(
     schedule = make_schedule(optimiser, len(batches))
     state = _State(model, optimiser, schedule, order, shown)
     if settings.checkpoint is not None:
-        settings.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        # Left behind by one that was killed while it wrote.
-        for left in settings.checkpoint.parent.glob(f".{glob.escape(settings.checkpoint.name)}.*.new"):
-            left.unlink(missing_ok=True)
+        _make_room(settings.checkpoint)
     done = 0
     if settings.resume and settings.checkpoint is not None and settings.checkpoint.exists():
         done = state.load(settings.checkpoint)
@@ -369,6 +366,16 @@ class _State:
     def _settings(self) -> dict[str, str]:
         shown = _plain(self.shown) if self.shown is not None else {}
         return {key: repr(one) for key, one in shown.items() if key not in _FREE}
+
+
+def _make_room(path: Path) -> None:
+    """The checkpoint's folder, without what one left there that was killed while it wrote."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+            left.unlink(missing_ok=True)
+    except OSError as error:
+        raise RecipeError(f"{path}: no checkpoint can be written: {error.strerror}") from error
 
 
 def _random_state() -> Mapping[str, Any]:
