@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("torchvision")
 import torch
 import torchvision  # type: ignore[import-untyped]
 from torch import Tensor, nn
@@ -23,7 +21,11 @@ def _seeded() -> None:
 
 
 def built(model: str, **changes: object) -> nn.Module:
-    return models.build(replace(TINY, model=model, **changes))  # type: ignore[arg-type]
+    settings = replace(TINY, model=model, **changes)  # type: ignore[arg-type]
+    made = models.build(settings)
+    if settings.pretrained:
+        models.load_pretrained(made, settings)
+    return made
 
 
 def kinds(model: nn.Module) -> set[type[nn.Module]]:
@@ -87,6 +89,12 @@ def test_a_width_that_leaves_no_whole_channels_is_refused() -> None:
         built("resnet18", width=0.3)
     with pytest.raises(RecipeError, match="width 0 "):
         built("convnet", width=0.0)
+
+
+def test_every_model_has_a_normalisation_of_its_own_and_options_name_models() -> None:
+    assert models.NORMS.keys() == models.MODELS.keys()
+    assert {name for names in models.OPTIONS.values() for name in names} <= models.MODELS.keys()
+    assert models.OPTIONS.keys() <= set(models.Settings.__dataclass_fields__)
 
 
 def test_unknown_names_are_refused_with_those_that_are_known() -> None:

@@ -1,8 +1,6 @@
 """Normalisation layers: what is identical to what, the formulas of seed 002 against torch's, batches of one."""
 
 import pytest
-
-pytest.importorskip("torch")
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn

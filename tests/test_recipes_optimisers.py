@@ -4,8 +4,6 @@ import copy
 import math
 
 import pytest
-
-pytest.importorskip("torch")
 import torch
 from torch import Tensor, nn, optim
 

@@ -1,8 +1,6 @@
 """Units of convolution, normalisation, pooling and ReLU in every order, and up-sampling."""
 
 import pytest
-
-pytest.importorskip("torch")
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn

@@ -18,6 +18,26 @@ from torch import Tensor, nn
 
 from expdb.recipes import RecipeError, fcnet, norms, orders
 
+# What a model has where nothing is said: torchvision's, the NiN paper's and seed 002's.
+NORMS = {
+    "vgg19": "none",
+    "nin": "none",
+    "googlenet": "batch",
+    "resnet18": "batch",
+    "resnet34": "batch",
+    "resnet50": "batch",
+    "fcnet": "none",
+    "convnet": "batch",
+}
+# Settings that only some models have.
+OPTIONS = {
+    "layers": ("fcnet", "convnet"),
+    "dropout": ("vgg19", "nin", "googlenet", "fcnet"),
+    "order": ("convnet",),
+    "pool": ("convnet",),
+    "upsample": ("convnet",),
+    "stem": ("nin", "resnet18", "resnet34", "resnet50"),
+}
 INITS = ("default", "xavier", "trunc_normal")
 STEMS = ("auto", "library", "small")
 AUXILIARY_WEIGHT = 0.3  # seed 004 and the GoogLeNet paper, section 5
@@ -27,7 +47,10 @@ TORCH_WEIGHTS = "torchvision"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What makes a model. width multiplies every layer's channels; norm None is what the library gives the model."""
+    """What makes a model. width multiplies every layer's channels; norm None is the one of `NORMS`.
+
+    layers: of fcnet, and units of convnet. dropout None: the model's own. pretrained: a file or `TORCH_WEIGHTS`.
+    """
 
     model: str
     classes: int
@@ -54,6 +77,11 @@ class Settings:
                 f"width {self.width:g} makes {wanted:g} of {channels} channels; --width 0.125 and its multiples fit all"
             )
         return round(wanted)
+
+    @property
+    def normalisation(self) -> str:
+        """The name in `norms.NORMS` that is used."""
+        return self.norm or NORMS[self.model]
 
     @property
     def small(self) -> bool:
@@ -84,9 +112,9 @@ def cross_entropy(output: Tensor | Scores, labels: Tensor) -> Tensor:
 
 
 def build(settings: Settings) -> nn.Module:
-    """The model, initialised by torch's global generator, with pre-trained weights where wanted.
+    """The model, initialised by torch's global generator; `load_pretrained` fills it.
 
-    Raises RecipeError for unknown names, a width or groups that do not fit, and weights that are not this model's.
+    Raises RecipeError for unknown names, and for a width or groups that do not fit.
     """
     if settings.model not in MODELS:
         raise RecipeError(f"{settings.model!r} is no model here; known: {', '.join(MODELS)}")
@@ -97,8 +125,6 @@ def build(settings: Settings) -> nn.Module:
     model = MODELS[settings.model](settings)
     if settings.init != "default":
         initialise(model, settings.init, settings.init_std)
-    if settings.pretrained is not None:
-        load_pretrained(model, settings)
     return model
 
 
@@ -163,13 +189,13 @@ def _resnet(settings: Settings) -> nn.Module:
         # For small images, as the ResNet paper has it for CIFAR-10 (section 4.2): 3x3 without stride, no pooling.
         model.add_module("conv1", nn.Conv2d(3, 64, 3, padding=1, bias=False, device="meta"))
         model.add_module("maxpool", nn.Identity())
-    _rebuilt(model, settings, settings.norm or "batch")
+    _rebuilt(model, settings, settings.normalisation)
     _kaiming(model)
     return model
 
 
 def _vgg19(settings: Settings) -> nn.Module:
-    norm = settings.norm or "none"
+    norm = settings.normalisation
     library = torchvision.models.vgg19 if norm == "none" else torchvision.models.vgg19_bn
     with torch.device("meta"):
         model: nn.Module = library(num_classes=1, dropout=0.5 if settings.dropout is None else settings.dropout)
@@ -211,7 +237,7 @@ def _googlenet(settings: Settings) -> nn.Module:
     dropout = {} if settings.dropout is None else {"dropout": settings.dropout}
     with torch.device("meta"):
         network: nn.Module = torchvision.models.GoogLeNet(num_classes=1, init_weights=False, **dropout)
-    _rebuilt(network, settings, settings.norm or "batch")
+    _rebuilt(network, settings, settings.normalisation)
     # torchvision's start, at the bounds it means.
     initialise(network, "trunc_normal", 0.01)
     return GoogLeNet(network, settings.channels)
@@ -222,7 +248,7 @@ def _nin(settings: Settings) -> nn.Module:
 
     For small images the layout of the paper for CIFAR-10, otherwise the one for ImageNet: spatial kernels 11, 5, 3, 3.
     """
-    norm = settings.norm or "none"
+    norm = settings.normalisation
     dropout = 0.5 if settings.dropout is None else settings.dropout
 
     def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:
@@ -259,7 +285,7 @@ def _nin(settings: Settings) -> nn.Module:
 def _fcnet(settings: Settings) -> nn.Module:
     inputs = settings.channels * settings.image_size**2
     hidden = (settings.scaled(128),) * (settings.layers - 1)
-    return fcnet.FullyConnected(inputs, hidden, settings.classes, settings.norm or "none", settings.dropout or 0.0)
+    return fcnet.FullyConnected(inputs, hidden, settings.classes, settings.normalisation, settings.dropout or 0.0)
 
 
 def _convnet(settings: Settings) -> nn.Module:
@@ -270,7 +296,7 @@ def _convnet(settings: Settings) -> nn.Module:
         settings.classes,
         order=settings.order,
         pool=settings.pool,
-        norm=settings.norm or "batch",
+        norm=settings.normalisation,
         groups=settings.groups,
         upsample=settings.upsample,
     )
@@ -304,7 +330,7 @@ def load_pretrained(model: nn.Module, settings: Settings) -> list[str]:
     Raises RecipeError where anything else is missing, unknown or of another shape, or where no file is.
     """
     if settings.pretrained == TORCH_WEIGHTS:
-        name = "vgg19_bn" if settings.model == "vgg19" and settings.norm else settings.model
+        name = "vgg19_bn" if settings.model == "vgg19" and settings.normalisation != "none" else settings.model
         if name not in torchvision.models.list_models():
             raise RecipeError(f"torchvision has no weights for {name}; give --pretrained a file")
         state: dict[str, Tensor] = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=False)
