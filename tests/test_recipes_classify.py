@@ -202,6 +202,27 @@ def test_an_option_of_another_model_is_refused() -> None:
     assert "vgg19, nin, googlenet, fcnet" in refusal("--model", "convnet", "--dropout", "0.5")
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("vgg19", "--size", "16"), "vgg19 does not take pictures of 16: .*; a larger --size may do"),
+        (("convnet", "--layers", "6"), "convnet does not take pictures of 32"),
+        (("convnet", "--layers", "0"), "--layers is at least 1"),
+        (("nin", "--dropout", "1"), "--dropout is a share"),
+    ],
+)
+def test_a_model_without_a_map_left_is_refused(words: tuple[str, ...], said: str) -> None:
+    assert re.match(said, refusal("--model", *words), re.DOTALL)
+
+
+@pytest.mark.parametrize("model", ["googlenet", "convnet", "fcnet"])
+def test_autocast_to_bf16_trains(model: str, train: Train) -> None:
+    norm = {"googlenet": "batch", "convnet": "switchable", "fcnet": "layer-seed"}[model]
+    words = ("--model", model, "--amp", "bf16", "--channels-last", "--norm", norm, "--optimiser", "adam")
+    ((_, loss, _, _),) = train(*words)
+    assert 1.5 < loss < 5
+
+
 def test_a_batch_of_one_vector_is_refused_in_words(train: Train) -> None:
     words = ("--model", "fcnet", "--batch-size", "1", "--limit", "4")
     assert "try another --batch-size or --norm" in refusal(*words, "--norm", "batch")

@@ -138,6 +138,21 @@ def test_unknown_normalisations_are_named_with_those_that_are_known() -> None:
         norms.vector_norm("group", CHANNELS)
 
 
+@pytest.mark.parametrize("name", ["batch-seed", "switchable"])
+def test_maps_of_autocast_are_normalised_in_float32(name: str) -> None:
+    x = (maps().float() + 100).bfloat16()
+    layer = norms.map_norm(name, CHANNELS)
+    out, wanted = layer(x), layer(x.float())
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out, wanted.bfloat16(), rtol=0, atol=0)
+
+
+def test_vectors_of_autocast_are_normalised_in_float32() -> None:
+    x = (torch.randn(5, CHANNELS) + 100).bfloat16()
+    layer = norms.vector_norm("layer-seed", CHANNELS)
+    torch.testing.assert_close(layer(x), layer(x.float()).bfloat16(), rtol=0, atol=0)
+
+
 # --- a batch of one ---
 
 

@@ -178,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     loaded = data.load(data.source_of(words))
     made = model_settings(words, loaded)
     model = models.build(made)
+    models.check_size(model, made)
     if words.pretrained is not None:
         left = models.load_pretrained(model, made)
         print(f"{words.pretrained}: loaded, but for {', '.join(left) or 'nothing'}", file=sys.stderr)

@@ -122,10 +122,25 @@ def build(settings: Settings) -> nn.Module:
         raise RecipeError(f"{settings.init!r} is no initialisation here; known: {', '.join(INITS)}")
     if settings.stem not in STEMS:
         raise RecipeError(f"{settings.stem!r} is no stem; known: {', '.join(STEMS)}")
+    if settings.layers < 1:
+        raise RecipeError("--layers is at least 1")
+    if settings.dropout is not None and not 0 <= settings.dropout < 1:
+        raise RecipeError("--dropout is a share: at least 0, below 1")
     model = MODELS[settings.model](settings)
     if settings.init != "default":
         initialise(model, settings.init, settings.init_std)
     return model
+
+
+def check_size(model: nn.Module, settings: Settings) -> None:
+    """Raise RecipeError where pictures of the settings' size leave the model no map. Leaves it in evaluation."""
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, settings.channels, settings.image_size, settings.image_size))
+    except (RuntimeError, ValueError) as error:
+        raise RecipeError(
+            f"{settings.model} does not take pictures of {settings.image_size}: {error}; a larger --size may do"
+        ) from error
 
 
 def initialise(model: nn.Module, init: str, std: float = 0.01) -> None:
@@ -333,7 +348,11 @@ def load_pretrained(model: nn.Module, settings: Settings) -> list[str]:
         name = "vgg19_bn" if settings.model == "vgg19" and settings.normalisation != "none" else settings.model
         if name not in torchvision.models.list_models():
             raise RecipeError(f"torchvision has no weights for {name}; give --pretrained a file")
-        state: dict[str, Tensor] = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=False)
+        weights = torchvision.models.get_model_weights(name).DEFAULT
+        try:
+            state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            raise RecipeError(f"torchvision's weights cannot be fetched: {error}") from error
     else:
         try:
             read = torch.load(Path(str(settings.pretrained)), map_location="cpu", weights_only=True)

@@ -57,6 +57,11 @@ def vector_norm(name: str, features: int, eps: float = 1e-5) -> nn.Module:
     raise RecipeError(f"{name!r} is no normalisation of vectors; known: none, batch, layer, batch-seed, layer-seed")
 
 
+def _wide(x: Tensor) -> Tensor:
+    """In float32 at least: under autocast x is bf16, and its squares are too coarse for a variance."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def _broadcast(value: Tensor, dims: int) -> Tensor:
     """(C,) as (1, C, 1, ...) with `dims` dimensions."""
     return value.view(1, -1, *[1] * (dims - 2))
@@ -91,6 +96,7 @@ class SeedBatchNorm(nn.Module):
         return f"{len(self.weight)}, eps={self.eps}, momentum={self.momentum} kept, form={self.form}"
 
     def forward(self, x: Tensor) -> Tensor:
+        given, x = x.dtype, _wide(x)
         if self.training:
             axes = [0, *range(2, x.dim())]
             variance, mean = torch.var_mean(x, axes, correction=0)
@@ -106,7 +112,8 @@ class SeedBatchNorm(nn.Module):
                 written = centred / _broadcast(variance.sqrt() + self.eps, x.dim())
             # The values of the code, the gradient of the formula: the page's backward pass.
             normal = normal + (written - normal).detach()
-        return _broadcast(self.weight, x.dim()) * normal + _broadcast(self.bias, x.dim())
+        out = _broadcast(self.weight, x.dim()) * normal + _broadcast(self.bias, x.dim())
+        return out.to(given)
 
 
 class SeedLayerNorm(nn.Module):
@@ -127,12 +134,14 @@ class SeedLayerNorm(nn.Module):
         return f"{len(self.weight)}, eps={self.eps}, added twice in the gradient"
 
     def forward(self, x: Tensor) -> Tensor:
+        given, x = x.dtype, _wide(x)
         variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
         centred = x - mean
         normal = centred / (variance + 2 * self.eps).sqrt()
         with torch.no_grad():
             written = centred / (variance + self.eps).sqrt()
-        return self.weight * (normal + (written - normal).detach()) + self.bias
+        out = self.weight * (normal + (written - normal).detach()) + self.bias
+        return out.to(given)
 
 
 class SwitchableNorm2d(nn.Module):
@@ -160,6 +169,7 @@ class SwitchableNorm2d(nn.Module):
         return f"{len(self.weight)}, eps={self.eps}, momentum={self.momentum}"
 
     def forward(self, x: Tensor) -> Tensor:
+        given, x = x.dtype, _wide(x)
         instance_var, instance_mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
         # E[v + m^2] - E[m]^2 of the paper, without its cancellation.
         spread, layer_mean = torch.var_mean(instance_mean, 1, correction=0, keepdim=True)
@@ -176,4 +186,5 @@ class SwitchableNorm2d(nn.Module):
         mean = mean_share[0] * instance_mean + mean_share[1] * layer_mean + mean_share[2] * batch_mean
         variance = var_share[0] * instance_var + var_share[1] * layer_var + var_share[2] * batch_var
         normal = (x - mean) * torch.rsqrt(variance + self.eps)
-        return _broadcast(self.weight, 4) * normal + _broadcast(self.bias, 4)
+        out = _broadcast(self.weight, 4) * normal + _broadcast(self.bias, 4)
+        return out.to(given)
