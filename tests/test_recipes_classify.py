@@ -149,12 +149,12 @@ def test_training_starts_from_the_weights_of_a_checkpoint(
     assert f"{file}: loaded, but for layers.5.bias, layers.5.weight" in capsys.readouterr().err
 
 
-def test_killed_and_resumed_it_prints_the_uninterrupted_curve(tmp_path: Path) -> None:
+def test_killed_and_resumed_it_prints_the_uninterrupted_curve(tmp_path: Path, train: Train) -> None:
     words = (
         *(*TOY, "--model", "convnet", "--epochs", "12", "--limit", "200", "--deterministic", "--augment", "report"),
         *("--optimiser", "nesterov", "--variant", "seed", "--schedule", "one-cycle", "--norm", "switchable"),
     )
-    whole = subprocess.run(program(*words), capture_output=True, encoding="utf-8", env=environment(), check=True)
+    whole = train(*words)
     kept = program(*words, "--checkpoint", str(tmp_path / "state.pt"), "--resume")
     seen = []
     with subprocess.Popen(kept, stdout=subprocess.PIPE, encoding="utf-8", env=environment()) as killed:
@@ -168,7 +168,7 @@ def test_killed_and_resumed_it_prints_the_uninterrupted_curve(tmp_path: Path) ->
     resumed = curve(rest.stdout)
     assert 4 <= resumed[0][0] <= len(seen) + 1
     both = {point[0]: point for point in (*seen, *resumed)}
-    assert list(both.values()) == curve(whole.stdout)
+    assert list(both.values()) == whole
     assert len(both) == 12
 
 
