@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import environment
 from PIL import Image
 from torch import nn
 
 from expdb.parsers.reading import Reading
 from expdb.preview import preview
 from expdb.recipes import RecipeError, classify, data, index, models, norms, optimisers
-from tests.commands import environment
 
 LINE = re.compile(
     r"epoch (\d+),\tloss (\d+\.\d{4}),"
