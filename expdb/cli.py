@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from expdb.records import Table
 
 INTERRUPTED = 130
+# They say what Ctrl-C has done to the runs.
+_TELL_THEMSELVES = ("run", "attach", "stop")
 
 app = typer.Typer(
     name="expdb",
@@ -514,10 +516,25 @@ def main() -> NoReturn:
             raise
         error.show()
         code = error.exit_code
+        if _command() == "run" and "--" not in sys.argv:
+            print("Options of the command belong behind `--`: expdb run -- python train.py --lr 0.1", file=sys.stderr)
     # Within a command, typer has made this code of the exception.
     if code == INTERRUPTED:
-        print("interrupted; what was stored stays stored, the same command goes on from there", file=sys.stderr)
+        _tell_interrupted()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _command() -> str | None:
+    """The command that was typed."""
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+
+
+def _tell_interrupted() -> None:
+    command = _command()
+    if command in _TELL_THEMSELVES:
+        return
+    more = "; what was stored stays stored, the same command goes on from there" if command == "ingest" else ""
+    print(f"interrupted{more}", file=sys.stderr)
 
 
 def _refuse(error: ExpdbError) -> int:

@@ -49,6 +49,8 @@ _FIELDS: dict[str, Callable[[RunRecord], str | int | None]] = {
     "note": lambda run: run.note,
     "epochs": lambda run: epochs(run),
 }
+# Columns that the table has of itself.
+_OWN_COLUMNS = ("run", "experiment", "epochs")
 _PARAM_ALIASES = {"config": ("配置",), "model": ("模型",), "dataset": ("数据集",), "lr": ("学习率",)}
 _EXPLAINED = {
     "first": "first: the value that was printed first",
@@ -122,7 +124,8 @@ def default_columns(records: Sequence[RunRecord]) -> tuple[ColumnExpr, ...]:
             values.setdefault(key, Counter())[value] += 1
     for key, counted in values.items():
         if len(counted) > 1 or counted.total() < len(records):
-            out.append(ColumnExpr(Name(f"params.{key}"), key))
+            name = f"params.{key}"
+            out.append(ColumnExpr(Name(name), name if key in _OWN_COLUMNS else key))
     if any(epochs(record) for record in records):
         out.append(ColumnExpr(Name("epochs"), None))
     kinds: dict[str, set[str]] = {}
@@ -137,7 +140,8 @@ def default_columns(records: Sequence[RunRecord]) -> tuple[ColumnExpr, ...]:
             continue
         if kind == {REPORTED}:
             label = next(iter(labels[name])) if len(labels[name]) == 1 else None
-            title = label if label and taken[label] == 1 and label not in values else name
+            is_free = label not in values and label not in _OWN_COLUMNS
+            title = label if label and taken[label] == 1 and is_free else name
             out.append(ColumnExpr(Selection("last", name, None), title))
             continue
         out.append(ColumnExpr(Selection("last", name, None), None))

@@ -79,13 +79,17 @@ def settings_of_file() -> "Settings":
 
 
 def pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
-    """key=value, several times."""
-    out = {}
+    """key=value, several times. Raises UsageError for what is none, and for a key that is given twice."""
+    out: dict[str, str] = {}
     for text in texts or ():
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"{flag} {text!r}: a key, `=` and a value are needed", hint=f"{flag} key=value")
-        out[key.strip()] = value.strip()
+        key, value = key.strip(), value.strip()
+        if key in out:
+            several = f"; for a run of each: expdb run {flag} {key}={out[key]},{value}" if flag == "-s" else ""
+            raise UsageError(f"{flag} {key}= is given twice", hint=f"give it once{several}")
+        out[key] = value
     return out
 
 

@@ -403,3 +403,63 @@ def test_times_compare_in_seconds_and_words_are_not_more_than_numbers(expdb: Exp
     expdb("edit", "a", "-s", "lr=auto")
     expdb("edit", "b", "-s", "lr=0.1")
     assert expdb("compare", "-w", "lr > 0.05", "--columns", "run", "--format", "csv").stdout == "run\nb\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("ingest", "a.log", "-s", "lr=1", "-s", "lr=2"), "expdb run -s lr=1,2"),
+        (("ingest", "a.log", "-t", "by=me", "-t", "by =you"), "give it once"),
+        (("edit", "@1", "--unit", "acc=percent", "--unit", "acc=fraction"), "give it once"),
+        (("edit", "@1", "--metric", "acc=1", "--metric", "acc=2"), "give it once"),
+        (("run", "-s", "lr=1", "-s", "lr=2", "--", "true"), "expdb run -s lr=1,2"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(expdb: Expdb, tmp_path: Path, words: tuple[str, ...], hint: str) -> None:
+    log(tmp_path / "a.log")
+    done = expdb(*words)
+    assert done.returncode == 2
+    assert "is given twice" in done.stderr
+    assert hint in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_without_a_database_both_ways_to_one_are_told(expdb: Expdb) -> None:
+    done = expdb("ls")
+    assert done.returncode == 3
+    assert done.stderr.endswith("  expdb ingest PATH... or expdb run -- COMMAND makes one\n")
+
+
+def test_a_param_called_as_a_column_of_ours_has_a_title_of_its_own(expdb: Expdb, tmp_path: Path) -> None:
+    for name, epochs in (("a", "10"), ("b", "20")):
+        log(tmp_path / f"{name}.log", top=int(epochs) / 30)
+        expdb("ingest", f"{name}.log", "-s", f"epochs={epochs}", "-s", f"run={name}", "-s", f"experiment={name}")
+    table = expdb("compare", "--format", "csv").stdout.splitlines()
+    titles = table[0].split(",")
+    assert titles[:5] == ["run", "params.epochs", "params.run", "params.experiment", "epochs"]
+    assert table[1].split(",")[:5] == ["a", "10", "a", "a", "0–4"]
+
+
+INTERRUPTED = """
+import sys
+from expdb import cli
+def command(): raise KeyboardInterrupt
+sys.argv = ["expdb", *sys.argv[1:]]
+cli.app = lambda standalone_mode: command()
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("ingest", "interrupted; what was stored stays stored, the same command goes on from there\n"),
+        ("compare", "interrupted\n"),
+        ("run", ""),
+        ("attach", ""),
+        ("stop", ""),
+    ],
+)
+def test_ctrl_c_says_no_more_than_is_true(command: str, said: str) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, command], capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (130, said)

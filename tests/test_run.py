@@ -167,7 +167,8 @@ def test_what_two_runs_print_alike_is_each_ones_own(lab: Path) -> None:
 def test_options_of_the_command_belong_behind_two_dashes(lab: Path) -> None:
     done = expdb("run", sys.executable, "train.py", "--lr", "1", cwd=lab)
     assert done.returncode == 2
-    assert "--" in done.stderr
+    assert "belong behind `--`: expdb run -- " in done.stderr
+    assert "behind `--`" not in expdb("run", "--nonsense", *command(), cwd=lab).stderr
     assert expdb("run", cwd=lab).returncode == 2
     assert runs(lab) == {}
 

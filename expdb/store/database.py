@@ -38,7 +38,9 @@ class Database:
         except OSError as error:
             raise DatabaseError(f"{path} cannot be opened: {error.strerror or error}") from error
         if not there:
-            raise NotFoundError(f"there is no database at {path}", hint="expdb ingest PATH... makes one")
+            raise NotFoundError(
+                f"there is no database at {path}", hint="expdb ingest PATH... or expdb run -- COMMAND makes one"
+            )
         self.connection = self._connect()
         try:
             self._check_version()
