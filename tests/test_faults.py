@@ -157,8 +157,10 @@ def test_a_disk_that_refuses_to_write_ends_in_words(tmp_path: Path, limit: int) 
 # Two at once ----------------------------------------------------------------------------------------------------------
 
 CREATOR = """
-import sys
+import os, sys
 from pathlib import Path
+def refuse(*_): raise PermissionError(1, "Operation not permitted")
+if sys.argv[1:]: os.link = refuse
 from expdb.store.database import Database
 print("ready", flush=True)
 for line in sys.stdin:
@@ -167,8 +169,9 @@ for line in sys.stdin:
 """
 
 
-def test_processes_that_create_one_database_at_once_all_succeed(tmp_path: Path) -> None:
-    creators = [python(CREATOR) for _ in range(3)]
+@pytest.mark.parametrize("links", [(), ("as on a file system where a file has but one name",)])
+def test_processes_that_create_one_database_at_once_all_succeed(tmp_path: Path, links: tuple[str, ...]) -> None:
+    creators = [python(CREATOR, *links) for _ in range(3)]
     try:
         for process in creators:
             assert process.stdout is not None
@@ -188,6 +191,24 @@ def test_processes_that_create_one_database_at_once_all_succeed(tmp_path: Path) 
         with Database(tmp_path / f"{i}.db") as database:
             assert database.rows("PRAGMA journal_mode") == [("wal",)]
             assert_sound(database)
+
+
+@pytest.mark.parametrize("links", [(), ("as on a file system where a file has but one name",)])
+def test_a_reader_that_comes_while_a_database_is_made_finds_it_whole(tmp_path: Path, links: tuple[str, ...]) -> None:
+    creator = python(CREATOR, *links)
+    assert creator.stdin is not None and creator.stdout is not None
+    assert creator.stdout.readline() == "ready\n"
+    for i in range(20):
+        path = tmp_path / f"{i}.db"
+        creator.stdin.write(f"{path}\n")
+        creator.stdin.flush()
+        while not path.exists():
+            pass
+        with Database(path) as database:
+            assert database.rows("SELECT count(*) FROM experiment") == [(1,)]
+        assert creator.stdout.readline() == "1\n"
+    assert finish(creator) == (0, "", "")
+    assert {one.name.partition(".")[2].partition("-")[0] for one in tmp_path.iterdir()} == {"db"}
 
 
 @dataclass(frozen=True)

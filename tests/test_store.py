@@ -213,6 +213,16 @@ def test_a_blank_database_is_filled_by_ingest_and_refused_by_others(
         assert_sound(database)
 
 
+def test_a_link_to_where_the_database_is_to_be_stays_a_link(tmp_path: Path, write_log: WriteLog) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "a.db").symlink_to(tmp_path / "disk" / "far.db")
+    with Database.create(tmp_path / "a.db") as database:
+        assert len(take(database, write_log()).done) == 1
+    assert (tmp_path / "a.db").is_symlink()
+    with Database(tmp_path / "disk" / "far.db") as database:
+        assert_sound(database)
+
+
 def test_a_damaged_file_is_called_damaged(database: Database, write_log: WriteLog, tmp_path: Path) -> None:
     take(database, write_log(epochs=2000))
     database.close()

@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 from expdb.errors import DatabaseError, NotFoundError, UsageError
 
 SCHEMA_VERSION = 1
 BUSY_S = 5.0
+# A blank file stays blank for this long where its creator has been kept waiting.
+_BLANK_S = 0.3
 # Of a writer: room for the pages that a batch of ingest changes, and for the indexes it looks into at random.
 _CACHE_BYTES = 32 << 20
 # Pages in the log of changes before they are taken over: less often than each batch would.
@@ -54,7 +57,11 @@ class Database:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() or _is_blank(path):
-                _create(path, warn or _to_stderr)
+                if on_network(path):
+                    (warn or _to_stderr)(
+                        f"{path} is on a network file system: one process at a time should write to it"
+                    )
+                _create(path)
         except sqlite3.Error as error:
             raise translated(error, path) from error
         except OSError as error:
@@ -171,7 +178,9 @@ class Database:
                 time.sleep(0.01)
 
     def _check_version(self) -> None:
-        tables = {name for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = self._tables()
+        if not tables and self._is_being_made():
+            tables = self._tables()
         if "meta" not in tables or "metric" not in tables:
             what = "is empty" if not tables else "is a SQLite database of another program"
             raise DatabaseError(f"{self.path} {what}", hint="expdb ingest PATH... --db NEW.db makes one of expdb's own")
@@ -189,6 +198,30 @@ class Database:
                 f"{self.path} was written by an older expdb (schema {version}, this one needs {SCHEMA_VERSION})",
                 hint="keep the file, and ingest its logs into a new database",
             )
+
+    def _tables(self) -> set[str]:
+        return {name for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def _is_being_made(self) -> bool:
+        """Whether another process is making the tables in this blank file; it is waited for."""
+        until = time.monotonic() + _BLANK_S
+        try:
+            connection = _open(self.path, "mode=rw")
+        except sqlite3.Error:
+            return False
+        try:
+            while True:
+                # Whoever makes them holds the lock, but for a moment after the file came to be.
+                connection.execute("BEGIN IMMEDIATE")
+                made = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+                connection.execute("ROLLBACK")
+                if made or time.monotonic() > until:
+                    return made
+                time.sleep(0.01)
+        except sqlite3.Error:
+            return False
+        finally:
+            connection.close()
 
 
 class ReadOnlySql:
@@ -263,12 +296,36 @@ def _is_blank(path: Path) -> bool:
         connection.close()
 
 
-def _create(path: Path, warn: Callable[[str], None]) -> None:
+def _create(path: Path) -> None:
+    """Make the database: it is there at once and whole, or blank and locked where files have but one name."""
     from expdb.store.schema import statements
 
     texts = statements("sqlite")
-    if on_network(path):
-        warn(f"{path} is on a network file system: one process at a time should write to it")
+    # A link may lead to where it is to be.
+    target = Path(os.path.realpath(path))
+    if not target.exists() and _create_beside(target, texts):
+        return
+    _fill(target, texts)
+
+
+def _create_beside(path: Path, texts: Sequence[str]) -> bool:
+    """Make it under another name, and give it its own when it is whole; whether that can be done here."""
+    beside = path.with_name(f".expdb-{uuid4().hex}")
+    try:
+        _fill(beside, texts)
+        # Unlike a rename, this leaves what another creator has put there meanwhile.
+        os.link(beside, path)
+    except FileExistsError:
+        return True
+    except OSError:
+        return False
+    finally:
+        for left in (beside, beside.with_name(f"{beside.name}-journal")):
+            left.unlink(missing_ok=True)
+    return True
+
+
+def _fill(path: Path, texts: Sequence[str]) -> None:
     connection = _open(path, "mode=rwc")
     try:
         # Two creators may meet here: one makes the tables, the other waits and finds them.
