@@ -4,6 +4,7 @@ Read from the words alone; no file is looked at.
 """
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -107,6 +108,17 @@ def taken_apart(words: Sequence[str]) -> Invocation:
             found.programs.append(word)
             return _with_target(found, (word,), words[at + 1 :])
     return found
+
+
+def shown_command(words: Sequence[str]) -> str:
+    """A command as a person types it: in quotes only what a shell would not take as it is."""
+    return " ".join(map(_shown_word, words))
+
+
+def _shown_word(word: str) -> str:
+    # shlex.quote takes every letter that is not ASCII for one that needs quotes.
+    plain = "".join("a" if not char.isascii() and char.isprintable() else char for char in word)
+    return word if shlex.quote(plain) == plain else shlex.quote(word)
 
 
 def program_name(word: str) -> str:

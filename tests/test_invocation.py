@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expdb.invocation import taken_apart
+from expdb.invocation import shown_command, taken_apart
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,13 @@ def test_any_order_of_words_is_taken_apart_and_no_word_is_made_up(words: list[st
     assert {*found.programs, *found.options, *found.arguments} <= {*words, "-m"}
     assert list(found.arguments) == words[len(words) - len(found.arguments) :]
     assert set(found.target) <= {*words, "", "-m", "-c"}
+
+
+@given(st.lists(st.text(), max_size=5))
+def test_a_shown_command_is_read_back_by_a_shell_as_it_was(words: list[str]) -> None:
+    assert shlex.split(shown_command(words)) == words
+
+
+def test_only_what_a_shell_would_change_stands_in_quotes() -> None:
+    words = ["python", "训练.py", "--名字", "b n", "a　b", "$HOME", "", "x=1"]
+    assert shown_command(words) == "python 训练.py --名字 'b n' 'a　b' '$HOME' '' x=1"
