@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from expdb import metrics
 from expdb.compare import Query, compare
 from expdb.expressions import ColumnExpr, Count, Name, Operand, Selection
+from expdb.listing import came, tags_for_people
 from expdb.records import REPORTED, Cell, Column, Table
 from expdb.reports.layout import heading
-from expdb.store import reader
+from expdb.store import launched, reader
 from expdb.store.database import Database
 from expdb.store.reader import MetricRecord, RunRecord
 from expdb.store.writer import as_number
@@ -97,7 +98,7 @@ class _Comparison:
         sections = [
             self._words("run", _facts(self.a), _facts(self.b)),
             self._words("params", self.a.params, self.b.params),
-            self._words("tags", self.a.tags, self.b.tags),
+            self._words("tags", tags_for_people(self.a.tags), tags_for_people(self.b.tags)),
             self._words("environment", _environment(ran[0]), _environment(ran[1])) if known else None,
             self._words("packages", _packages(ran[0]), _packages(ran[1])) if known else None,
             self._section("code", [(one.path, Cell(_said(one, "a")), Cell(_said(one, "b"))) for one in changes]),
@@ -108,9 +109,11 @@ class _Comparison:
             run, title = next(
                 (run, title) for run, title, row in zip(self._runs, self.titles, ran, strict=True) if not row
             )
-            self.remarks.append(f"{title} came from a {run.origin}: its environment and code are not known")
+            self.remarks.append(f"{title} ({came(run.origin)}): its environment and code are not known")
         elif not known and not there:
             self.remarks.append("environment and code are known of neither")
+        elif not there and not any(map(_is_in_git, ran)):
+            self.remarks.append("the code is known of neither: it was not in git")
         return Difference(self.a, self.b, self.titles, there, changes, tuple(self.remarks))
 
     def _section(self, title: str, rows: Sequence[tuple[str, Cell, Cell]], rules: Iterable[str] = ()) -> Table | None:
@@ -178,14 +181,18 @@ class _Comparison:
         commits = [str(one["git_commit"])[:_COMMIT_SHOWN] for one in (a, b) if one["git_commit"]]
         if len(set(commits)) == 2:
             self.remarks.append(f"what was committed between the two: git diff {commits[0]} {commits[1]}")
-        diffs = [one["git_diff"] for one in (a, b)]
-        kept = [isinstance(one, str) for one in diffs]
-        if any(kept) and not all(kept):
-            without = self.titles[kept.index(False)]
-            self.remarks.append(f"{without}: its changes since the commit were not kept")
-        if not all(kept):
+        changed = []
+        for title, row in zip(self.titles, (a, b), strict=True):
+            if isinstance(row["git_diff"], str):
+                changed.append(_Changes.of(row["git_diff"]))
+            elif row["git_dirty"] == 0:
+                changed.append(_Changes({}, None, is_cut=False))
+            elif _is_in_git(row):
+                self.remarks.append(f"{title}: its changes since the commit were not kept")
+            elif _is_in_git(a) or _is_in_git(b):
+                self.remarks.append(f"{title}: nothing is known of its code")
+        if len(changed) < 2:
             return ()
-        changed = [_Changes.of(str(one)) for one in diffs]
         for title, one in zip(self.titles, changed, strict=True):
             if one.is_cut:
                 self.remarks.append(f"{title}: its changes were kept only in part, being too many")
@@ -239,10 +246,17 @@ def _concerns(rule: str, rows: Sequence[tuple[str, Cell, Cell]]) -> bool:
 
 
 def _provenance(database: Database, run: RunRecord) -> dict[str, str | int | None]:
-    """The run's row of table provenance; empty where it has none."""
+    """The row of table provenance of the run, or of the one that was launched for it; empty where there is none."""
+    started = launched.started_for(database, run.id)
+    if started is None:
+        return {}
     names = (*_ENVIRONMENT, "git_diff", "packages")
-    rows = database.rows(f"SELECT {', '.join(names)} FROM provenance WHERE run_id = ?", (run.id,))
-    return dict(zip(names, rows[0], strict=True)) if rows else {}
+    rows = database.rows(f"SELECT {', '.join(names)} FROM provenance WHERE run_id = ?", (started[0],))
+    return dict(zip(names, rows[0], strict=True))
+
+
+def _is_in_git(row: Mapping[str, str | int | None]) -> bool:
+    return any(row[name] is not None for name in ("git_commit", "git_dirty", "git_diff"))
 
 
 def _environment(row: Mapping[str, str | int | None]) -> dict[str, str]:
@@ -268,10 +282,11 @@ def _packages(row: Mapping[str, str | int | None]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Changes:
-    """A diff by file: the changed lines of each, and the names of new files that git did not know."""
+    """A diff by file: the changed lines of each, and the names of new files that git did not know, None where they
+    were not kept."""
 
     files: dict[str, list[str]]
-    untracked: frozenset[str]
+    untracked: frozenset[str] | None
     is_cut: bool
 
     @classmethod
@@ -329,6 +344,8 @@ def _changes_between(a: _Changes, b: _Changes) -> Iterator[FileChange]:
         only = tuple(_without(one, other)), tuple(_without(other, one))
         if (path in a.files) != (path in b.files) or any(only):
             yield FileChange(path, path in a.files, path in b.files, *only)
+    if a.untracked is None or b.untracked is None:
+        return
     for path in sorted(a.untracked ^ b.untracked):
         yield FileChange(path, path in a.untracked, path in b.untracked, untracked=True)
 

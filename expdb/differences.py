@@ -22,7 +22,8 @@ def told(found: Difference) -> None:
             _tell_code(found)
     if not found.sections:
         a, b = (visible(title) for title in found.titles)
-        print(f"{a} and {b}: nothing differs" if found.a.id != found.b.id else f"{a}: nothing differs")
+        said = "nothing that is known differs" if found.remarks else "nothing differs"
+        print(f"{a} and {b}: {said}" if found.a.id != found.b.id else f"{a}: nothing differs")
     sys.stdout.flush()
     for remark in found.remarks:
         print(f"expdb: {visible(remark)}", file=sys.stderr)

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from expdb import explain, plugins, preview
 from expdb.ingest import Outcome, Request
-from expdb.listing import moment, span
+from expdb.listing import UID_SHOWN, came, duration, moment, span, tags_for_people
 from expdb.parsers.pattern import ENOUGH_LINES, PREFIX
 from expdb.parsers.reading import BINARY
 from expdb.preview import Preview, PreviewMetric
@@ -23,7 +23,8 @@ from expdb.provenance import Blame
 from expdb.records import ASIDE, Cell, Column, Table
 from expdb.reports.terminal import print_table
 from expdb.reports.text import cut, number, pad, sparkline, visible, width
-from expdb.store import reader
+from expdb.runners.folder import root_of
+from expdb.store import launched, reader
 from expdb.store.database import Database
 from expdb.store.places import readable
 from expdb.store.reader import RunRecord
@@ -36,6 +37,7 @@ _SPARK_COLUMNS = 32
 _NAMED = 3
 _ROWS = 20
 _NARROWEST = 20
+_COMMIT_SHOWN = 12
 
 
 @contextmanager
@@ -373,9 +375,10 @@ def shown(database: Database, run: RunRecord) -> None:
         ("run", run.name),
         ("uid", run.uid),
         ("experiment", run.experiment),
-        ("status", f"{run.status}, from a {run.origin}"),
+        ("status", f"{run.status}, {came(run.origin)}"),
         ("seed", None if run.seed is None else str(run.seed)),
         ("note", run.note),
+        *_ran(database, run),
     ]
     for source in reader.sources(database, run.id):
         where = [readable(str(path)) for path in reader.paths(database, source)]
@@ -389,7 +392,7 @@ def shown(database: Database, run: RunRecord) -> None:
              f" sha256 {source.sha256[:12]}, {_count(source.unparsed, 'line')} not understood")
         )  # fmt: skip
     facts += [("param", f"{key} = {value}") for key, value in run.params.items()]
-    facts += [("tag", f"{key} = {value}") for key, value in run.tags.items()]
+    facts += [("tag", f"{key} = {value}") for key, value in tags_for_people(run.tags).items()]
     edits = database.rows("SELECT edited_ms, field, key, old, new FROM edit WHERE run_id = ? ORDER BY id", (run.id,))
     for edited, what, key, old, new in edits:
         facts.append(("edited", f"{moment(edited)} {what} {key or ''}: {old or '(none)'} → {new or '(none)'}"))
@@ -416,6 +419,33 @@ def shown(database: Database, run: RunRecord) -> None:
             )
         )
     print_table(Table(_METRIC_COLUMNS, tuple(rows)))
+
+
+def _ran(database: Database, run: RunRecord) -> Iterator[tuple[str, str | None]]:
+    """What ran a run: when, what, where."""
+    above = launched.parent(database, run.id)
+    if above:
+        yield "below", f"{above[1]} {above[0][:UID_SHOWN]}"
+    if run.started_ms is not None:
+        took = f", took {duration(run.ended_ms - run.started_ms)}" if run.ended_ms is not None else ", not ended"
+        yield "started", f"{moment(run.started_ms)}{took}"
+    started = launched.started_for(database, run.id)
+    found = launched.surroundings(database, started[0]) if started else None
+    if started is None or found is None:
+        return
+    yield "command", found.command
+    yield "", f"in {found.cwd}" if found.command and found.cwd else None
+    yield "exit code", None if found.exit_code is None else str(found.exit_code)
+    yield "host", found.host
+    yield "gpu", found.gpu
+    versions = ((found.python, ""), (found.torch, "torch "), (found.cuda, "CUDA "))
+    yield "python", ", ".join(f"{what}{version}" for version, what in versions if version) or None
+    commit = found.git_commit and found.git_commit[:_COMMIT_SHOWN]
+    yield "commit", f"{commit} and changes" if commit and found.git_dirty else commit
+    folder = root_of(database.path) / started[1]
+    if folder.is_dir():
+        here = Path.cwd()
+        yield "folder", readable(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
 
 
 def blamed(found: Blame) -> None:

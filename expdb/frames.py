@@ -18,6 +18,7 @@ from expdb import live, metrics, settings
 from expdb.compare import Query, check_metric, select
 from expdb.errors import DatabaseError, need
 from expdb.expressions import parse_condition
+from expdb.listing import tags_for_people
 from expdb.records import Unit
 from expdb.store import columns, launched
 from expdb.store.database import Database
@@ -103,7 +104,7 @@ class Results:
         data["ended"] = _moments(_wholes([record.ended_ms for record in records]))
         for key, words in _by_key(records, lambda record: record.params).items():
             data[f"params.{key}"] = _numbers_or_text(words, number)
-        for key, words in _by_key(records, lambda record: record.tags).items():
+        for key, words in _by_key(records, lambda record: tags_for_people(record.tags)).items():
             data[f"tags.{key}"] = _text([words.get(i) for i in range(number)])
         units = {}
         for title, chosen in (("metrics", _last(records)), ("best", _best(records))):

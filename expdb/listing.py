@@ -1,16 +1,24 @@
 """Lists: runs, experiments, and the answer to a person's own SQL, as tables."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from expdb.compare import Query, longest_curve, select
 from expdb.expressions import Condition
-from expdb.records import Cell, Column, Table
+from expdb.records import BOOKKEEPING_TAGS, Cell, Column, Table
 from expdb.store.database import Database, ReadOnlySql
 from expdb.store.launched import UNSETTLED
 from expdb.store.reader import RunRecord
 
 UID_SHOWN = 8
+_CAME = {
+    "log": "from a log",
+    "page": "from a page",
+    "launch": "launched",
+    "api": "from Python",
+    "mlflow": "from MLflow",
+}
 
 
 def runs(database: Database, experiment: str | None, where: Condition | None, *, unsettled: bool = False) -> Table:
@@ -80,3 +88,23 @@ def _cell(value: Any) -> Cell:  # whatever SQLite holds
 def moment(milliseconds: int | None) -> str | None:
     """A time as people write it, in their own zone."""
     return datetime.fromtimestamp(milliseconds / 1000).strftime("%Y-%m-%d %H:%M") if milliseconds else None
+
+
+def duration(milliseconds: int) -> str:
+    """1:05, 2:03:04, 3 d 04:05:06."""
+    minutes, s = divmod(max(0, milliseconds) // 1000, 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days:
+        return f"{days} d {h:02}:{m:02}:{s:02}"
+    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"
+
+
+def came(origin: str) -> str:
+    """How a run got here: `launched`, `from a log`."""
+    return _CAME.get(origin, f"from {origin}")
+
+
+def tags_for_people(tags: Mapping[str, str]) -> dict[str, str]:
+    """Without those that expdb keeps for itself."""
+    return {key: value for key, value in tags.items() if key not in BOOKKEEPING_TAGS}

@@ -15,6 +15,8 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 Better = Literal["max", "min"]
 RunStatus = Literal["scheduled", "running", "finished", "failed", "killed"]
 
+# Tags by which launched runs are known again; they say nothing to people.
+BOOKKEEPING_TAGS = frozenset(("expdb.plan", "expdb.sweep"))
 CURVE: Kind = "curve"
 REPORTED: Kind = "reported"
 # Printed beside the results and no result: ETA, speed, memory, the best so far. Shown by parse, not stored.

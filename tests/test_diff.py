@@ -12,7 +12,8 @@ from drills import take
 
 from expdb.diff import Difference, FileChange, diff
 from expdb.errors import NotFoundError
-from expdb.records import Table
+from expdb.launch import PLAN_TAG, SWEEP_TAG
+from expdb.records import BOOKKEEPING_TAGS, Table
 from expdb.store.database import Database
 
 Rows = dict[str, tuple[object, object]]
@@ -148,7 +149,7 @@ def test_environment_and_packages_are_told(database: Database, two: Callable[...
     wanted = {"gpu": ("NVIDIA H100", None), "git_dirty": ("no", "yes"), "exit_code": (None, "1")}
     assert section(found, "environment") == wanted
     assert section(found, "packages") == {"b": ("1", "2"), "c": ("1", None), "d": (None, "1")}
-    assert found.remarks == ()
+    assert found.remarks == ("b: its changes since the commit were not kept",)
 
 
 def test_what_is_not_known_of_one_run_is_remarked_and_no_difference(
@@ -158,7 +159,7 @@ def test_what_is_not_known_of_one_run_is_remarked_and_no_difference(
     ran(database, "a", host="here")
     found = diff(database, "a", "b")
     assert titles(found) == ["params", "tags"]
-    assert found.remarks == ("b came from a log: its environment and code are not known",)
+    assert found.remarks == ("b (from a log): its environment and code are not known",)
 
 
 def test_of_two_diffs_the_lines_are_told_that_only_one_has(database: Database, two: Callable[..., object]) -> None:
@@ -192,6 +193,68 @@ def test_what_was_left_out_of_a_diff_is_remarked(database: Database, two: Callab
         connection.execute("UPDATE provenance SET git_diff = NULL WHERE git_commit LIKE 'b%'")
     assert diff(database, "a", "b").remarks[1:] == ("b: its changes since the commit were not kept",)
     assert diff(database, "a", "b").code == ()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "remarks"),
+    [
+        ("", None, ("b: its changes since the commit were not kept",)),
+        (None, "", ("a: its changes since the commit were not kept",)),
+        (None, None, tuple(f"{name}: its changes since the commit were not kept" for name in "ab")),
+        ("", "", ()),
+    ],
+)
+def test_what_was_not_kept_is_not_said_to_be_equal(
+    database: Database, write_log: WriteLog, tmp_path: Path, a: str | None, b: str | None, remarks: tuple[str, ...]
+) -> None:
+    for name, kept in (("a", a), ("b", b)):
+        take(database, write_log(f"logs/{name}.log"), copy=True)
+        ran(database, name, git_commit="c" * 40, git_dirty=True, git_diff=kept)
+    assert diff(database, "a", "b").remarks == remarks
+    said = expdb_in(tmp_path)("diff", "a", "b").stdout
+    assert said == f"a and b: nothing {'that is known ' if remarks else ''}differs\n"
+
+
+def test_without_changes_nothing_is_lost_where_no_diff_was_kept(database: Database, two: Callable[..., object]) -> None:
+    two()
+    ran(database, "a", git_commit="c" * 40, git_dirty=True, git_diff=DIFF.format(lr=0.2) + "?? new.py\n")
+    ran(database, "b", git_commit="c" * 40, git_dirty=False)
+    found = diff(database, "a", "b")
+    # Of new files nothing is known under b.
+    assert [(one.path, one.by_a, one.by_b) for one in found.code] == [("train.py", True, False)]
+    assert found.remarks == ()
+
+
+def test_code_that_was_in_no_git_is_told_apart_from_code_that_is_equal(database: Database, write_log: WriteLog) -> None:
+    for name in ("a", "b"):
+        take(database, write_log(f"logs/{name}.log"), copy=True)
+        ran(database, name, command="python train.py")
+    assert diff(database, "a", "b").remarks == ("the code is known of neither: it was not in git",)
+    with database.transaction() as connection:
+        connection.execute("UPDATE provenance SET git_commit = 'c', git_diff = '' WHERE run_id = 1")
+    assert diff(database, "a", "b").remarks == ("b: nothing is known of its code",)
+
+
+def test_a_run_below_a_launched_one_ran_on_what_that_ran_on(database: Database, two: Callable[..., object]) -> None:
+    two()
+    ran(database, "a", command="python train.py", host="here", git_diff=DIFF.format(lr=0.2))
+    remarks = diff(database, "a", "b").remarks
+    assert remarks == ("b (from a log): its environment and code are not known",)
+    with database.transaction() as connection:
+        connection.execute("UPDATE run SET parent_id = (SELECT id FROM run WHERE name = 'a') WHERE name = 'b'")
+    found = diff(database, "a", "b")
+    assert (found.remarks, section(found, "environment"), found.code) == ((), {}, ())
+    # What it knows of itself stands above.
+    ran(database, "b", command="python train.py", host="there", git_diff="")
+    assert section(diff(database, "a", "b"), "environment") == {"host": ("here", "there")}
+
+
+def test_the_tags_that_expdb_keeps_for_itself_are_no_difference(database: Database, write_log: WriteLog) -> None:
+    for name in ("a", "b"):
+        tags = dict.fromkeys(BOOKKEEPING_TAGS, name) | {"by": name}
+        take(database, write_log(f"logs/{name}.log"), copy=True, tags=tags)
+    assert section(diff(database, "a", "b"), "tags") == {"by": ("a", "b")}
+    assert {PLAN_TAG, SWEEP_TAG} == BOOKKEEPING_TAGS
 
 
 def test_a_diff_of_git_is_read_as_git_writes_it(
@@ -264,6 +327,10 @@ def test_the_command_says_that_nothing_differs(database: Database, write_log: Wr
     for name in ("a", "b"):
         take(database, write_log(f"logs/{name}.log"), copy=True)
     done = expdb_in(tmp_path)("diff", "a", "b")
-    assert done.stdout == "a and b: nothing differs\n"
+    assert done.stdout == "a and b: nothing that is known differs\n"
     assert done.stderr == "expdb: environment and code are known of neither\n"
+    for name in ("a", "b"):
+        ran(database, name, command="python train.py", git_commit="a" * 40, git_dirty=False, git_diff="")
+    done = expdb_in(tmp_path)("diff", "a", "b")
+    assert (done.stdout, done.stderr) == ("a and b: nothing differs\n", "")
     assert expdb_in(tmp_path)("diff", "a", "nobody").returncode == 3

@@ -245,3 +245,9 @@ def test_without_pandas_it_is_said_what_to_install() -> None:
     program = "import sys; sys.modules['pandas'] = None; import expdb; expdb.open()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8")
     assert done.stderr.splitlines()[-1].endswith("MissingExtraError: this needs pandas, which is not installed")
+
+
+def test_the_tags_that_expdb_keeps_for_itself_are_no_columns(take: Take, write_log: WriteLog) -> None:
+    take(write_log("logs/a.log"), tags={"expdb.plan": "1", "expdb.sweep": "2", "by": "me"})
+    with expdb.open() as results:
+        assert [name for name in results.runs().columns if name.startswith("tags.")] == ["tags.by"]

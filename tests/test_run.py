@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -154,6 +155,32 @@ def test_two_trainings_in_one_command_are_two_runs_one_below_the_other(lab: Path
         "folds (2)": {"train/loss": 5},
     }
     assert {run.status for run in found.values()} == {"finished"}
+    shown = expdb("show", "folds (2)", cwd=lab).stdout
+    assert f"\nbelow      folds {found['folds'].uid[:8]}\n" in shown
+    assert f"\nfolder     runs/{found['folds'].uid}\n" in shown
+    assert expdb("diff", "folds", "folds (2)", cwd=lab).stderr == ""
+
+
+def test_show_tells_what_ran_a_run_when_and_where(lab: Path) -> None:
+    for words in (("init", "-q"), ("add", "."), ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x")):
+        subprocess.run(["git", *words], cwd=lab, check=True)
+    (lab / "train.py").write_text((lab / "train.py").read_text() + "# changed\n")
+    expdb("run", "-t", "by=me", "-s", "lr=0.1,0.2", *command("--fail", "3"), cwd=lab)
+    shown = expdb("show", "@1", cwd=lab).stdout
+    (run,) = (one for one in runs(lab).values() if one.uid in shown)
+    facts = dict(line.split(None, 1) for line in shown.replace("exit code", "exit_code").splitlines()[:12])
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=lab, stdout=subprocess.PIPE, encoding="utf-8").stdout
+    assert facts["status"] == "failed, launched"
+    assert "took 0:0" in facts["started"]
+    assert facts["command"].startswith(f"{sys.executable} train.py --fail 3")
+    assert facts["in"] == str(lab)
+    assert (facts["exit_code"], facts["host"]) == ("3", socket.gethostname())
+    assert facts["python"].startswith(".".join(map(str, sys.version_info[:3])))
+    assert facts["commit"] == f"{commit[:12]} and changes"
+    assert facts["folder"] == f"runs/{run.uid}"
+    assert "expdb.plan" in run.tags
+    assert "expdb.plan" not in shown
+    assert "tag        by = me\n" in shown
 
 
 def test_what_two_runs_print_alike_is_each_ones_own(lab: Path) -> None:

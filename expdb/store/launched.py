@@ -149,6 +149,24 @@ def drop_printed(writer: Writer, run_id: int, names: frozenset[str], source_id: 
             at.execute(sql.DELETE_METRIC, (metric_id,))
 
 
+def started_for(database: Database, run_id: int) -> tuple[int, str, str] | None:
+    """(id, uid, name) of the run whose surroundings are a run's: itself, or the nearest above it that was launched."""
+    rows = database.rows(
+        "WITH RECURSIVE up(id, parent_id, height) AS (SELECT id, parent_id, 0 FROM run WHERE id = ?"
+        " UNION SELECT r.id, r.parent_id, height + 1 FROM run r JOIN up ON r.id = up.parent_id WHERE height < 100)"
+        " SELECT r.id, r.uid, r.name FROM up JOIN run r USING (id) JOIN provenance p ON p.run_id = r.id"
+        " ORDER BY height LIMIT 1",
+        (run_id,),
+    )
+    return (int(rows[0][0]), str(rows[0][1]), str(rows[0][2])) if rows else None
+
+
+def parent(database: Database, run_id: int) -> tuple[str, str] | None:
+    """(uid, name) of the run that a run is below."""
+    rows = database.rows("SELECT p.uid, p.name FROM run r JOIN run p ON p.id = r.parent_id WHERE r.id = ?", (run_id,))
+    return (str(rows[0][0]), str(rows[0][1])) if rows else None
+
+
 def surroundings(database: Database, run_id: int) -> Surroundings | None:
     """What a run ran on; None where it was not launched."""
     names = ", ".join(one.name for one in fields(Surroundings))
