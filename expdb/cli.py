@@ -3,13 +3,14 @@
 import io
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
 from expdb import __version__, launching
-from expdb.errors import AmbiguousError, ExpdbError, UsageError
+from expdb.errors import AmbiguousError, ExpdbError, NotFoundError, UsageError
 from expdb.options import (
     As,
     Columns,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from expdb.ingest import Request
     from expdb.parsers.reading import Reading
     from expdb.records import Table
+    from expdb.store.reader import RunRecord
 
 INTERRUPTED = 130
 # They say what Ctrl-C has done to the runs.
@@ -283,7 +285,7 @@ def blame(
     from expdb import feedback, provenance
     from expdb.store import reader
 
-    with _database(database_path(db)) as database:
+    with _current(database_path(db)) as database:
         record = reader.run(database, reader.find_run(database, run))
         feedback.blamed(provenance.blame(database, record, reader.metric_of(database, record, metric), step))
 
@@ -294,7 +296,7 @@ def diff(a: Run, b: Run, format_name: Format = None, output: Output = None, db: 
     from expdb import diff as verb
     from expdb import differences
 
-    with _database(database_path(db)) as database:
+    with _current(database_path(db)) as database:
         found = verb.diff(database, a, b)
     if format_name or output:
         _show(found.table(), format_name, output)
@@ -373,8 +375,10 @@ def rm(
             print(f"removed {len(ids)} {_runs(ids)}; expdb restore brings them back")
             return
         ids = ids if runs else [run_id for run_id, _, _ in editing.removed_runs(database)]
+        found = [reader.run(database, run_id) for run_id in ids]
         points = editing.purge(database, ids)
         print(f"deleted {len(ids)} {_runs(ids)} with {points:,} points for good")
+        _let_lie(database, found)
 
 
 @app.command()
@@ -450,15 +454,34 @@ def _database(path: Path, mode: str = "read") -> Any:  # a context manager of Da
 
 
 def _current(path: Path) -> Any:  # a context manager of Database
-    """The database, brought up to launched runs that no process follows."""
+    """The database, brought up to launched runs that no process follows; made for those that it came too late for."""
+    from expdb.runners.folder import root_of
     from expdb.store import launched
 
-    database = _database(path)
-    if launched.unsettled(database):
+    root = root_of(path)
+    try:
+        database = _database(path)
+        is_behind = bool(launched.unsettled(database) or launched.strays(database, root))
+    except NotFoundError:
+        if not launched.strays(None, root):
+            raise
+        database, is_behind = None, True
+    if is_behind:
         from expdb import live
 
-        live.settle_if_possible(path)
-    return database
+        live.adopt(path)
+    return database or _database(path)
+
+
+def _let_lie(database: Any, runs: Iterable["RunRecord"]) -> None:  # Any: a Database
+    """The folders of purged runs keep their logs, and are nobody's any more."""
+    from expdb.runners.folder import root_of
+    from expdb.store.launched import UNSETTLED
+
+    for run in runs:
+        spec = root_of(database.path) / run.uid / "spec.json"
+        if run.status not in UNSETTLED and spec.is_file():
+            spec.rename(spec.with_name("spec.purged.json"))
 
 
 def _runs(ids: list[int]) -> str:

@@ -20,7 +20,7 @@ from expdb.errors import DatabaseError, need
 from expdb.expressions import parse_condition
 from expdb.listing import tags_for_people
 from expdb.records import Unit
-from expdb.store import columns, launched
+from expdb.store import columns
 from expdb.store.database import Database
 from expdb.store.places import STDIN, located, readable
 from expdb.store.reader import MetricRecord, RunRecord
@@ -58,9 +58,8 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        live.adopt(path)
         self._database: Database | None = Database(path)
-        if launched.unsettled(self._database):
-            live.settle_if_possible(path)
 
     def __enter__(self) -> Self:
         return self

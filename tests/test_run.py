@@ -14,6 +14,9 @@ import pytest
 from drills import curve, environment
 from launched import begin, command, expdb, idle, points, project, run_folder, runs, said, until
 
+from expdb import launch
+from expdb.runners import local
+from expdb.runners.folder import create
 from expdb.store.database import Database
 
 
@@ -343,6 +346,44 @@ def test_expdb_killed_before_it_could_store_anything_loses_nothing(lab: Path) ->
     assert expdb("queue", cwd=lab).returncode == 0
     (run,) = runs(lab).values()
     assert (run.uid, run.status, points(run)["train/loss"]) == (folder.name, "finished", 3)
+
+
+@pytest.mark.parametrize("words", [("ls",), ("show", "@1"), ("compare",), ("blame", "@1", "train/loss")])
+def test_whoever_looks_finds_a_run_whose_expdb_was_killed_before_there_was_a_database(
+    lab: Path, words: tuple[str, ...]
+) -> None:
+    folder = abandoned(lab)
+    assert not (lab / "runs" / "expdb.db").exists()
+    done = expdb(*words, cwd=lab)
+    assert done.returncode == 0, done.stderr
+    assert "epoch" in done.stdout
+    (run,) = runs(lab).values()
+    assert (run.uid, run.status, points(run)["train/loss"]) == (folder.name, "finished", 3)
+
+
+def test_whoever_looks_finds_a_run_that_the_database_does_not_know(lab: Path) -> None:
+    assert expdb("run", "--name", "first", *command(), cwd=lab).returncode == 0
+    folder = abandoned(lab)
+    assert folder.name[:8] in expdb("ls", cwd=lab).stdout
+    assert [run.status for run in runs(lab).values()] == ["finished", "finished"]
+
+
+def test_a_run_that_was_purged_does_not_come_back(lab: Path) -> None:
+    assert expdb("run", *command(), cwd=lab).returncode == 0
+    (run,) = runs(lab).values()
+    assert expdb("rm", "--purge", "@1", cwd=lab).returncode == 0
+    for words in (("ls",), ("queue",), ("ls",)):
+        assert run.uid[:8] not in expdb(*words, cwd=lab).stdout
+    assert (run_folder(lab, run) / "stdout.log").is_file()
+
+
+def abandoned(lab: Path) -> Path:
+    """The folder of a run that has ended, and that no process told a database of."""
+    order = launch.Order(command=(sys.executable, "train.py"), cwd=lab)
+    folder = create(lab / "runs", launch.spec_of(launch.plan(order)[0], order))
+    local.start(folder)
+    until((folder.path / "exit.json").exists, "the end")
+    return folder.path
 
 
 def test_a_training_killed_is_killed_and_its_points_stay(lab: Path) -> None:

@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from expdb.records import RunStatus
 from expdb.store import statements as sql
 from expdb.store.database import Database, Value
 from expdb.store.writer import Writer, as_number, delete_run
 
+_UID_LENGTH = 32
 # A run of these goes on, or is yet to begin.
 UNSETTLED: tuple[RunStatus, ...] = ("scheduled", "running")
 
@@ -64,6 +66,17 @@ class Unsettled:
 def unsettled(database: Database) -> list[Unsettled]:
     """The runs that have not ended, oldest first."""
     return [Unsettled(*row) for row in database.rows(sql.UNSETTLED)]
+
+
+def strays(database: Database | None, root: Path) -> list[str]:
+    """Run folders below root that the database does not know, or that were made before there was one."""
+    try:
+        names = {one.name for one in root.iterdir() if len(one.name) == _UID_LENGTH}
+    except OSError:
+        return []
+    if names and database is not None:
+        names -= {str(uid) for (uid,) in database.rows("SELECT uid FROM run")}
+    return sorted(name for name in names if (root / name / "spec.json").is_file())
 
 
 def put_run(writer: Writer, birth: Birth, status: RunStatus, started_ms: int | None) -> tuple[int, str]:
