@@ -2,7 +2,6 @@
 
 import codecs
 import os
-import shlex
 import signal
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from expdb import compare, dispatch, live, metrics
 from expdb.errors import ExpdbError
+from expdb.invocation import shown_command
 from expdb.launch import Planned
 from expdb.masking import mask_command
 from expdb.records import Cell, Column, Table
@@ -307,7 +307,7 @@ def plan_table(planned: Sequence[Planned], done: Mapping[str, live.Done]) -> Tab
     for one in planned:
         known = done.get(one.plan)
         said = f"{words[known.status]} ({known.uid[:8]})" if known else "to run"
-        rows.append((Cell(one.name), Cell(cut(shlex.join(mask_command(one.command)), 100)), Cell(said)))
+        rows.append((Cell(one.name), Cell(cut(shown_command(mask_command(one.command)), 100)), Cell(said)))
     return Table(_PLAN_COLUMNS, tuple(rows))
 
 
