@@ -9,6 +9,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTEST = $(BIN)/python -m pytest
+# Files of tests that run at a time.
+JOBS ?= 2
 
 # uv where it is on the PATH, pip otherwise; both read the same files.
 ifdef UV
@@ -43,7 +45,7 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -m "not soak" --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(PYTEST) -m "not soak" -n $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 soak: $(VENV)/.dev
 	$(PYTEST) -m soak -s
