@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from expdb.store.database import Database
 
 LINE = "epoch {0},\tloss {1:.4f},\ttrain accuracy {2:.3f},\ttest accuracy {3:.3f},\tuse time {4:.3f}\n"
 WriteLog = Callable[..., Path]
+
+# How long an example takes depends on what else the machine does; tests of speed count processor time.
+settings.register_profile("expdb", deadline=None)
+settings.load_profile("expdb")
 
 
 def requires(name: str, there: object, reason: str) -> None:

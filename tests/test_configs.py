@@ -397,11 +397,11 @@ def test_reading_takes_time_in_proportion_to_the_text(piece: str) -> None:
         for line_length in (80_000, 50):
             line = opening + piece * (line_length // len(piece))
             reader = ConfigReader()
-            start = time.perf_counter()
+            start = time.process_time()
             for number in range(1, 1 + 80_000 // line_length):
                 reader.feed(number, line)
             reader.params()
-            assert time.perf_counter() - start < 2
+            assert time.process_time() - start < 2
 
 
 def test_a_log_without_settings_costs_next_to_nothing_in_the_end() -> None:
@@ -410,9 +410,9 @@ def test_a_log_without_settings_costs_next_to_nothing_in_the_end() -> None:
     enough = PATIENCE_CHARS // 40
     for number, line in enumerate(lines[:enough], 1):
         reader.feed(number, line)
-    start = time.perf_counter()
+    start = time.process_time()
     for number, line in enumerate(lines[enough:], enough + 1):
         reader.feed(number, line)
-    assert (time.perf_counter() - start) / len(lines) < 2e-6
+    assert (time.process_time() - start) / len(lines) < 2e-6
     reader.feed(400_000, "Namespace(lr=0.1)")
     assert reader.params() == {"lr": "0.1"}

@@ -549,10 +549,10 @@ def test_a_large_table_keeps_its_lines_and_memory(monkeypatch: pytest.MonkeyPatc
 def test_no_text_takes_for_ever(name: str, text: str) -> None:
     parser = parsers.built_in()[name]
     reading = Reading.of_bytes(text.encode(), "loss.txt")
-    began = time.perf_counter()
+    began = time.process_time()
     parser.recognise(reading.sample)
     list(parser.parse(reading, parsers.Options()))
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32)

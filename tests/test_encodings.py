@@ -192,9 +192,9 @@ def test_an_ordinary_log_is_known_at_once_and_without_the_detector() -> None:
     for one in data:
         times = []
         for _ in range(5):
-            start = time.perf_counter()
+            start = time.process_time()
             of(one)
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         assert min(times) < 0.02
     samples = [log(language).encode(form).hex() for language, form in (("en", "ascii"), ("zh", "utf-8"), ("zh", "gbk"))]
     code = """

@@ -369,13 +369,13 @@ def test_text_over_ten_thousand_characters_is_refused_without_repeating_it() -> 
 @pytest.mark.parametrize("part", ["a and ", "''", "‘‘", "a-", "-", "1", "1.", "`'\"“", "not ", "best(", "a,", " "])
 def test_no_text_of_the_greatest_length_takes_a_second(part: str) -> None:
     text = part * (MAX_CHARACTERS // len(part))
-    began = time.perf_counter()
+    began = time.process_time()
     for parse in PARSERS:
         try:
             parse(text)
         except ExpressionError:
             continue
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 # The tree and the module ----------------------------------------------------------------------------------------------

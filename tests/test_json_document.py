@@ -275,9 +275,9 @@ def test_a_document_without_a_training_is_told_line_by_line() -> None:
 
 @pytest.mark.parametrize("text", ["[" * 60_000, '[{"a":' * 10_000, '{"a": "' + "x" * 60_000, '{"a": [' + "1," * 30_000])
 def test_what_nobody_closes_is_passed_over_quickly(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert json_document.recognise(Sample(text, whole=True, name="a")) == 0.0
-    assert time.perf_counter() - started < 0.2
+    assert time.process_time() - started < 0.2
 
 
 words = st.text(alphabet="a1.%/ é\"'{}\\\n", max_size=6)

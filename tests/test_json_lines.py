@@ -394,9 +394,9 @@ def test_what_is_no_training_is_not_recognised(records: list[Fields]) -> None:
     ],
 )
 def test_what_only_looks_like_records_is_passed_over_quickly(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert sureness(text) == 0.0
-    assert time.perf_counter() - started < 0.2
+    assert time.process_time() - started < 0.2
 
 
 def test_blocks_of_a_large_file_make_the_same_curves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -566,9 +566,9 @@ N = 2000
 )
 @pytest.mark.parametrize("learned", ["", "epoch 1, loss 0.1\n", "epoch 1, , , , , , , , , , , , , loss 0.1\n"])
 def test_no_line_takes_long_to_read(line: str, learned: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     read_lines(f"{learned}{line}\n{line}y")
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("date", ["2021.3.4", "2021.03.04", "2021-03-04", "2021/3/4", "2021.03.04 05:06:07"])
@@ -741,9 +741,9 @@ def test_a_report_on_predictions_is_of_what_was_evaluated(said: str, split: str)
 
 @pytest.mark.parametrize("said", ["epoch", "epoch: (", "Epoch ["])
 def test_a_wide_gap_behind_the_epoch_s_name_costs_no_time(said: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     is_log_line(said + " " * 3000 + "99999999999999999999, loss 0.5, accuracy 0.6")
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_many_times_of_day_in_one_line_cost_no_time() -> None:

@@ -482,6 +482,6 @@ N = 2000
     ],
 )
 def test_no_page_takes_long_to_take_apart(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     scan(text)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1

@@ -388,9 +388,9 @@ N = 2000
 )
 @pytest.mark.parametrize("as_format", [None, "page", "log"])
 def test_no_source_takes_long_to_read(text: str, as_format: str | None) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     read(text, as_format=as_format)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

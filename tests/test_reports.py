@@ -409,9 +409,9 @@ def test_plain_lays_out_many_rows_in_time(rows: int, limit_s: float) -> None:
     )
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         render(table, "plain")
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) < limit_s
 
 

@@ -337,10 +337,10 @@ N = 2000
     ],
 )
 def test_no_table_takes_long_to_read(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     read(f"# P\n\n{text}")
     reader = TableReader(frozenset())
     for block in scan(text).blocks:
         assert isinstance(block, TableBlock)
         list(reader.runs(block, 0, "t"))
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1

@@ -122,6 +122,6 @@ def test_returns_split_and_nothing_else_changes(states: list[str]) -> None:
 )
 def test_settling_takes_time_in_proportion_to_the_text(piece: str) -> None:
     text = piece * (400_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     settle(text)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
