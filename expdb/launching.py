@@ -197,7 +197,11 @@ def queue(format_name: Format = None, output: Output = None, db: Db = None) -> N
     path = database_path(db)
     live.adopt(path)
     dispatch.revive(path)
-    show(foreground.queue_table(path), format_name, output)
+    found = foreground.queue_table(path)
+    if not found.rows and format_name is None and output is None:
+        print("nothing waits or runs")
+        return
+    show(found, format_name, output)
 
 
 def attach(run: Run, db: Db = None) -> None:

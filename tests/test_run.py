@@ -217,6 +217,8 @@ def test_a_detached_run_goes_on_by_itself_and_can_be_attached(lab: Path) -> None
     (run,) = runs(lab).values()
     assert (run.status, points(run)["train/loss"]) == ("finished", 30)
     until(lambda: idle(lab), "an empty queue")
+    assert expdb("queue", cwd=lab).stdout == "nothing waits or runs\n"
+    assert expdb("queue", "--format", "json", cwd=lab).stdout.startswith("{")
 
 
 def test_a_run_that_waits_and_one_that_runs_are_stopped(lab: Path) -> None:
