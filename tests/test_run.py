@@ -15,6 +15,7 @@ from drills import curve, environment
 from launched import begin, command, expdb, idle, points, project, run_folder, runs, said, until
 
 from expdb import launch
+from expdb import open as results_in
 from expdb.runners import local
 from expdb.runners.folder import create
 from expdb.store.database import Database
@@ -368,6 +369,12 @@ def test_whoever_looks_finds_a_run_that_the_database_does_not_know(lab: Path) ->
     folder = abandoned(lab)
     assert folder.name[:8] in expdb("ls", cwd=lab).stdout
     assert [run.status for run in runs(lab).values()] == ["finished", "finished"]
+
+
+def test_a_data_frame_finds_a_run_that_the_database_does_not_know(lab: Path) -> None:
+    folder = abandoned(lab)
+    with results_in(lab / "runs" / "expdb.db") as results:
+        assert results.runs()[["uid", "status"]].to_numpy().tolist() == [[folder.name, "finished"]]
 
 
 def test_a_run_that_was_purged_does_not_come_back(lab: Path) -> None:
