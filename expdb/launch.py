@@ -8,6 +8,9 @@ import json
 import math
 import random
 import re
+import runpy
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +18,7 @@ from itertools import product
 from pathlib import Path, PurePath
 from uuid import uuid4
 
-from expdb.errors import UsageError
+from expdb.errors import NotFoundError, UsageError, need
 from expdb.invocation import program_name, taken_apart
 from expdb.masking import mask_value
 from expdb.runners import slots
@@ -26,6 +29,7 @@ PLAN_TAG = "expdb.plan"
 SWEEP_TAG = "expdb.sweep"
 _SETTINGS = frozenset((".yaml", ".yml", ".json", ".toml", ".cfg", ".ini"))
 _SETTINGS_BYTES = 1 << 20
+_RECIPES = Path(__file__).parent / "recipes"
 # Nobody means to start more at once.
 _MOST_RUNS = 10_000
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
@@ -65,6 +69,34 @@ class Order:
     def is_sweep(self) -> bool:
         """Whether it may be several runs, of which those that are done are not run again."""
         return self.seeds is not None or any(len(values_of(text, key)) > 1 for key, text in self.values.items())
+
+
+def recipes() -> Mapping[str, str]:
+    """What each recipe does, by its name. Read from the file that says so: nobody imports recipes."""
+    found = runpy.run_path(str(_RECIPES / "programs.py"))["PROGRAMS"]
+    return {str(name): str(summary) for name, summary in found.items()}
+
+
+def recipe(name: str, flags: Sequence[str] = ()) -> tuple[str, ...]:
+    """The command that starts a recipe. NotFoundError, with their names; MissingExtraError without torch."""
+    known = recipes()
+    if name not in known:
+        hint = "a command of your own stands behind --: expdb run -- python train.py"
+        raise NotFoundError(f"{name} is no recipe; there are {', '.join(known)}", hint=hint)
+    need("torch", extra="train")
+    return (sys.executable, "-m", f"expdb.recipes.{name.replace('-', '_')}", *flags)
+
+
+def recipe_named(words: Sequence[str], behind: int) -> str | None:
+    """The recipe that `expdb run` is to start, the last so many of its words standing behind `--`; None: a command.
+
+    A recipe stands alone before `--`. NotFoundError where a lone word there is neither a recipe nor a program.
+    """
+    ahead = words[: len(words) - behind]
+    if len(ahead) != 1 or (ahead[0] not in recipes() and (behind or shutil.which(ahead[0]))):
+        return None
+    recipe(ahead[0])
+    return ahead[0]
 
 
 def values_of(text: str, key: str = "value") -> tuple[str, ...]:

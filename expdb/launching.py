@@ -1,17 +1,19 @@
-"""The commands that launch: run, queue, attach, stop. Registered on the command line by `cli`."""
+"""The commands that launch: run, queue, attach, stop, diagnose. Registered on the command line by `cli`."""
 
 import os
 import re
 import stat
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+from typer.core import TyperCommand
 
 from expdb.errors import ExpdbError, NotFoundError, UsageError
-from expdb.options import Db, Experiment, Format, Output, Run, Tags, database_path, pairs
+from expdb.options import Db, Experiment, Format, Output, Params, Run, Tags, database_path, pairs
 
 if TYPE_CHECKING:
     from expdb.launch import Order, Planned
@@ -19,13 +21,27 @@ if TYPE_CHECKING:
 
 SEVERAL_FAILED = 5
 _LOST = 1
+_BEHIND = "expdb.behind"
 _GPUS = re.compile(r"auto|none|\d{1,4}")
 
 
+class _Behind(TyperCommand):
+    """Remembers how many words stood behind `--`, which typer forgets."""
+
+    # The context is typer's own copy of click's, or click's: it depends on typer's version.
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[_BEHIND] = len(args) - args.index("--") - 1 if "--" in args else 0
+        return super().parse_args(ctx, args)
+
+
 def run(
+    context: typer.Context,
     command: Annotated[
         list[str],
-        typer.Argument(help="Behind `--`: the command, as it is typed without expdb.", metavar="-- COMMAND..."),
+        typer.Argument(
+            help="Behind `--`: the command, as it is typed without expdb. Or before it the name of a recipe.",
+            metavar="RECIPE | -- COMMAND...",
+        ),
     ],
     experiment: Experiment = None,
     name: Annotated[Optional[str], typer.Option("--name", help="What the run is called. Default: its script.")] = None,
@@ -66,16 +82,17 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; run nothing.")] = False,
     db: Db = None,
 ) -> None:
-    """Run a command, or a sweep of it, and follow its log into the database."""
+    """Run a command or a recipe, or a sweep of it, and follow its log into the database."""
     from expdb import launch
 
     if not _GPUS.fullmatch(gpus):
         raise UsageError(f"--gpus {gpus}: a number, auto or none")
+    recipe = launch.recipe_named(command, context.meta[_BEHIND])
     order = launch.Order(
-        command=tuple(command),
+        command=launch.recipe(recipe, command[1:]) if recipe else tuple(command),
         cwd=Path.cwd(),
         experiment=experiment,
-        name=name,
+        name=name or recipe,
         values=pairs(params, "-s"),
         tags=pairs(tags, "-t"),
         seeds=seeds,
@@ -245,13 +262,35 @@ def stop(
         raise missing[0]
 
 
+def diagnose(
+    recipe: Annotated[str, typer.Argument(help="Its name: expdb run with a wrong one lists them.", metavar="RECIPE")],
+    flags: Annotated[
+        Optional[list[str]], typer.Argument(help="Flags of its own, behind `--`.", metavar="[-- FLAG...]")
+    ] = None,
+    params: Params = None,
+) -> None:
+    """Look for what would keep a recipe's loss from falling, with evidence and remedy; nothing is trained or stored."""
+    from expdb import launch
+
+    command = launch.recipe(recipe, ["--diagnose", *(flags or ())])
+    codes = []
+    planned = launch.plan(launch.Order(command=command, cwd=Path.cwd(), name=recipe, values=pairs(params, "-s")))
+    for one in planned:
+        if len(planned) > 1:
+            print(f"{one.name}:", flush=True)
+        codes.append(subprocess.call(one.command))
+    if any(codes):
+        raise typer.Exit(next(code for code in codes if code))
+
+
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def register(app: typer.Typer) -> None:
     """Put the commands on the command line."""
-    app.command()(run)
+    app.command(cls=_Behind)(run)
     app.command()(queue)
     app.command()(attach)
     app.command()(stop)
+    app.command()(diagnose)

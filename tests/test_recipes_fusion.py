@@ -284,7 +284,7 @@ SMALL = ("--data", "digits", "--size", "8", "--depth", "10", "--width", "1", "--
 
 
 def test_a_rows_expression_is_a_parameter_of_the_run_that_the_log_reader_finds(tmp_path: Path) -> None:
-    done = start(*SMALL, "--row", "8", "--epochs", "2", "--batch-size", "32")
+    done = start(*SMALL, "--fusion", "8", "--epochs", "2", "--batch-size", "32")
     assert (done.returncode, done.stderr) == (0, "")
     log = tmp_path / "row8.log"
     log.write_text(done.stdout, encoding="utf-8")
@@ -294,7 +294,7 @@ def test_a_rows_expression_is_a_parameter_of_the_run_that_the_log_reader_finds(t
     (run,) = json.loads(read.stdout)["runs"]
     params: Mapping[str, str] = run["params"]
     assert params["expression"] == TABLE[7][0]
-    assert (params["row"], params["lr"], params["device"]) == ("8", "0.1", "cpu")
+    assert (params["fusion"], params["lr"], params["device"]) == ("8", "0.1", "cpu")
     assert params["parameters"] == str(counted(10, 1, 10, 2))
     curves = {one["name"]: one["steps"] for one in run["metrics"]}
     names = ("train/loss", "train/accuracy", "test/accuracy", "epoch_time")
@@ -310,7 +310,7 @@ def test_a_data_set_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 
 def test_it_learns_the_digits() -> None:
-    words = [*SMALL, "--limit", "500", "--row", "1", "--epochs", "4", "--batch-size", "32", "--milestones", "3"]
+    words = [*SMALL, "--limit", "500", "--fusion", "1", "--epochs", "4", "--batch-size", "32", "--milestones", "3"]
     done = start(*words)
     final = done.stdout.splitlines()[-1]
     assert final.startswith("epoch 4,\tloss ")

@@ -31,7 +31,20 @@ from expdb.recipes.training import Schedule, Settings
 CPU = torch.device("cpu")
 RECIPES = Path(__file__).parent.parent / "expdb" / "recipes"
 TOY = (
-    *("-m", "expdb.recipes.fusion", "--row", "8", "--data", "digits", "--size", "8", "--depth", "10", "--width", "1"),
+    *(
+        "-m",
+        "expdb.recipes.fusion",
+        "--fusion",
+        "8",
+        "--data",
+        "digits",
+        "--size",
+        "8",
+        "--depth",
+        "10",
+        "--width",
+        "1",
+    ),
     *("--limit", "96", "--batch-size", "32", "--epochs", "10", "--milestones", "2", "6", "--device", "cpu"),
     *("--threads", "1", "--deterministic", "--no-new-optimiser-each-epoch"),
 )

@@ -1,7 +1,7 @@
 """Feature map multiplication on Caltech101: a wide ResNet that joins its branches by one row of the table.
 
-    python -m expdb.recipes.fusion --row 8 --root data --download
-    python -m expdb.recipes.fusion --row 8 --data digits --size 16 --depth 10 --width 1 --batch-size 64 --epochs 5
+    python -m expdb.recipes.fusion --fusion 8 --root data --download
+    python -m expdb.recipes.fusion --fusion 8 --data digits --size 16 --depth 10 --width 1 --batch-size 64 --epochs 5
 
 The defaults are the experiments': wide ResNet 16 x 10, 200 epochs, pictures of 64 x 64, no augmentation, an optimiser
 that is made anew every epoch.
@@ -35,7 +35,7 @@ def flags() -> argparse.ArgumentParser:
     )
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--row",
+        "--fusion",
         type=int,
         choices=range(1, len(FUSIONS) + 1),
         default=1,
@@ -83,7 +83,7 @@ def main() -> None:
     settings = training.settings_of(words)
     training.prepare(settings)
     loaded = data.load(data.source_of(words))
-    fusion = FUSIONS[words.row - 1]
+    fusion = FUSIONS[words.fusion - 1]
     model = WideResNet(words.depth, words.width, words.dropout, len(loaded.classes), fusion, channels=loaded.channels)
     training.train(
         *(model, loaded, settings),

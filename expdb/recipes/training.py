@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from expdb.recipes import RecipeError
+from expdb.recipes import RecipeError, diagnosing
 from expdb.recipes.batches import Augment, Batches, Passes
 from expdb.recipes.data import Data
 
@@ -60,6 +60,7 @@ class Settings:
     resume: bool = False
     deterministic: bool = False
     new_optimiser_each_epoch: bool = False
+    diagnose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="forget momentum and the like after every epoch (default: %(default)s)",
     )
     group.add_argument("--deterministic", action="store_true", help="only algorithms that repeat bit for bit")
+    diagnosing.add_flags(group)
     group = parser.add_argument_group("checkpoints")
     group.add_argument("--checkpoint", type=Path, metavar="FILE", help="write the training's state to this file")
     group.add_argument(
@@ -198,6 +200,7 @@ def train(
 ) -> None:
     """Train and print what is shown (the flags, and what else is known before), then a line for each epoch.
 
+    With `diagnose` it trains nothing, prints what is found, and raises SystemExit with 1 where anything is.
     Resumed, only epochs that no checkpoint has seen are printed. An epoch's line comes before its checkpoint: killed
     between the two it is computed and printed again, not lost. Raises RecipeError where the checkpoint is damaged or
     of another training.
@@ -216,6 +219,9 @@ def train(
     tests = Batches(data.test, data, settings.batch_size, device, channels_last=settings.channels_last)
     optimiser = make_optimiser(model)
     schedule = make_schedule(optimiser, len(batches))
+    if settings.diagnose:
+        # Before any checkpoint: it is the beginning that is looked at.
+        raise SystemExit(diagnosing.show(diagnosing.check(model, batches, loss, optimiser, settings.seed)))
     state = _State(model, optimiser, schedule, order, shown)
     if settings.checkpoint is not None:
         _make_room(settings.checkpoint)
@@ -302,7 +308,7 @@ _PLAN = ("milestones", "step_size", "gamma", "T_max", "eta_min", "total_steps", 
 
 
 def _plain(shown: argparse.Namespace) -> dict[str, Any]:
-    return {key: str(one) if isinstance(one, Path) else one for key, one in vars(shown).items()}
+    return {key: str(one) if isinstance(one, Path) else one for key, one in vars(shown).items() if key != "diagnose"}
 
 
 @dataclass(frozen=True, slots=True)
