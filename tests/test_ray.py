@@ -55,6 +55,12 @@ def printed(folder: RunFolder, text: str, seconds: float = 30) -> None:
     until(seen, seconds, lambda: runner.state(folder))
 
 
+def test_a_sweep_gives_the_same_table_as_on_this_machine(root: Path, tmp_path: Path) -> None:
+    here = sweep(tmp_path, "here")
+    there = sweep(tmp_path, "there", "--runner", "ray")
+    assert there == here
+
+
 def test_runs_are_spread_over_the_nodes_and_end_in_their_folders(root: Path) -> None:
     folders = [started(root, f"echo loss {n} $COLOUR; sleep 0.3; exit {n}") for n in range(6)]
     for n, folder in enumerate(folders):
@@ -264,9 +270,3 @@ def test_a_cluster_that_goes_away_ends_its_runs_and_holds_nobody_up(engine: Ray,
 
 def parent(pid: int) -> int:
     return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
-
-
-def test_a_sweep_gives_the_same_table_as_on_this_machine(root: Path, tmp_path: Path) -> None:
-    here = sweep(tmp_path, "here")
-    there = sweep(tmp_path, "there", "--runner", "ray")
-    assert there == here

@@ -221,6 +221,9 @@ def create(root: Path, spec: Spec) -> RunFolder:
     path = Path(os.path.abspath(root)) / spec.uid
     try:
         path.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"cannot be made: {error.strerror or error}", path=str(path)) from error
+    try:
         keeping.write_json(str(path / "spec.json"), asdict(spec))
         # Until the run has ended the command stands there with its tokens.
         (path / "spec.json").chmod(0o600)
