@@ -1,11 +1,11 @@
 """Why a file was understood as it was: what `parse --explain` says beside the preview, and what to type next."""
 
 import re
-import shlex
 from dataclasses import dataclass
 
 from expdb import metrics
 from expdb.errors import InputError
+from expdb.invocation import shown_command
 from expdb.preview import Preview
 from expdb.records import ASIDE, Cell, LineKind, Unit
 from expdb.reports.text import brief
@@ -87,7 +87,7 @@ def run_reasons(found: Preview) -> list[str]:
 
 def next_steps(found: Preview) -> list[Next]:
     """What to type, most useful first."""
-    file = shlex.quote(found.file)
+    file = shown_command([found.file])
     out: list[Next] = []
     parse = f"expdb parse {file}"
     if found.runs:
@@ -98,7 +98,7 @@ def next_steps(found: Preview) -> list[Next]:
         # The first column says what the rows are.
         headers = [one.strip() for one in columns[0].split("|")][1:] or columns[:1]
         named = ",".join([one for one in headers if one and "," not in one][:_NAMED])
-        out.append(Next("columns of a table that are results", f"{parse} --metric-columns {shlex.quote(named)}"))
+        out.append(Next("columns of a table that are results", f"{parse} --metric-columns {shown_command([named])}"))
     others = [name for name, sure in found.sureness.items() if sure > 0 and name != found.format]
     if others:
         out.append(Next("if it is of another format", f"{parse} --as {others[0]}"))
@@ -107,7 +107,7 @@ def next_steps(found: Preview) -> list[Next]:
         regexes = [suggested(text) or "" for _, text in found.examples]
         regex = max(regexes, key=lambda one: one.count("(?P<"), default="") or _ANY_PATTERN
         why = "lines with results that were not understood: name what is in them"
-        out.append(Next(why, f"{parse} --pattern {shlex.quote(regex)}"))
+        out.append(Next(why, f"{parse} --pattern {shown_command([regex])}"))
     if not found.runs:
         out.append(Next("all formats", "expdb parse --formats"))
     unknown = [

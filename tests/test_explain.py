@@ -175,3 +175,4 @@ def test_formats_are_listed_with_where_they_come_from(expdb: Expdb, tmp_path: Pa
 
 def test_the_explanation_of_an_empty_preview_has_something_to_type() -> None:
     assert explain.next_steps(Preview("a b.log", None, 3, "utf-8"))[0].command.startswith("expdb parse 'a b.log'")
+    assert explain.next_steps(Preview("训练.log", None, 3, "utf-8"))[0].command.startswith("expdb parse 训练.log")
