@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from expdb import __version__, launch, parsers, plugins, runners, settings
 from expdb.errors import DatabaseError, ExpdbError, InputError, NotFoundError
 from expdb.growing import Growing, News
+from expdb.invocation import shown_command
 from expdb.launch import PLAN_TAG, Planned
 from expdb.masking import HIDDEN, is_secret, mask_command
 from expdb.parsers import tracked
@@ -158,7 +158,7 @@ class Follower:
             self._writer,
             self.run_id,
             Surroundings(
-                command=shlex.join(self._masked()),
+                command=shown_command(self._masked()),
                 cwd=spec.cwd,
                 expdb_version=__version__,
                 runner=spec.runner,
