@@ -444,3 +444,11 @@ def test_any_text_never_breaks_the_reader(text: str) -> None:
     sureness(text)
     if text.strip("\0"):
         read(text, as_format=json_lines.NAME)
+
+
+def test_one_metric_under_two_keys_is_one_curve() -> None:
+    said: list[Fields] = []
+    for n in (1, 2, 3):
+        said += [{"mode": "train", "epoch": n, "loss": n}, {"epoch": n, "train/loss": n + 0.5, "val_acc": n}]
+    (run,) = log(lines(said)).runs
+    assert [value for _, value, _ in run.only("train/loss").points] == ["1.0", "1.5", "2.0", "2.5", "3.0", "3.5"]

@@ -180,7 +180,12 @@ class RecordReader:
     ) -> Curve | None:
         rows = part.rows[0][1] if len(part.rows) == 1 else list(merge(*(some for _, some in part.rows)))
         label, place = part.series.label, part.series.place
-        found = [batch.records[at][label] for at in rows]
+        if len(part.rows) == 1:
+            found = [batch.records[at][label] for at in rows]
+        else:
+            # {"mode": "train", "loss": ...} and {"train/loss": ...} tell of one metric under two keys.
+            keys = {at: key for key, some in part.rows for at in some}
+            found = [batch.records[at][keys[at]] for at in rows]
         if place is not None:
             found = [v[place] if isinstance(v, list) and place < len(v) else None for v in found]
         types = set(map(type, found))
