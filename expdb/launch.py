@@ -8,7 +8,6 @@ import json
 import math
 import random
 import re
-import runpy
 import shutil
 import sys
 import time
@@ -73,6 +72,8 @@ class Order:
 
 def recipes() -> Mapping[str, str]:
     """What each recipe does, by its name. Read from the file that says so: nobody imports recipes."""
+    import runpy
+
     found = runpy.run_path(str(_RECIPES / "programs.py"))["PROGRAMS"]
     return {str(name): str(summary) for name, summary in found.items()}
 
