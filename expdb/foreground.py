@@ -14,6 +14,7 @@ from expdb import compare, dispatch, live, metrics
 from expdb.errors import ExpdbError
 from expdb.invocation import shown_command
 from expdb.launch import Planned
+from expdb.listing import duration
 from expdb.masking import mask_command
 from expdb.records import Cell, Column, Table
 from expdb.reports.text import brief, cut, visible
@@ -129,7 +130,7 @@ class Terminal:
         from rich.text import Text
 
         room = self._console.width - 1
-        parts = [f"{visible(self._name)} · {duration(time.monotonic() - self._began)}"]
+        parts = [f"{visible(self._name)} · {duration(round(1000 * (time.monotonic() - self._began)))}"]
         if self._record:
             parts += newest(self._record)
         line = Text(cut(" · ".join(parts), room), style="bold")
@@ -141,16 +142,6 @@ def _settled(line: str) -> str:
     """A line as a terminal shows it in the end: what a bar wrote last."""
     states = [state for state in line.rstrip("\r").split("\r") if state]
     return states[-1] if states else ""
-
-
-def duration(seconds: float) -> str:
-    """1:05, 2:03:04, 3 d 04:05:06."""
-    minutes, s = divmod(int(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    days, h = divmod(hours, 24)
-    if days:
-        return f"{days} d {h:02}:{m:02}:{s:02}"
-    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"
 
 
 def newest(record: RunRecord, most: int = _NEWEST) -> list[str]:
@@ -249,7 +240,7 @@ def ending(folder: RunFolder, database: Path, state: State) -> str:
     who = f"{spec.name} ({folder.uid[:8]})"
     if ended is None:
         return f"expdb: {who} was killed: {state.said or 'nobody saw its end'}"
-    took = f"after {duration(ended.wall_s)}"
+    took = f"after {duration(round(1000 * ended.wall_s))}"
     if ended.error:
         return f"expdb: {who} could not be started: {ended.error}"
     if ended.stopped or ended.signal:
@@ -338,7 +329,7 @@ def queue_table(database: Path) -> Table:
             if keeper and keeper.attempt > 1:
                 said += f", attempt {keeper.attempt}"
             numbers = ", ".join(newest(reader.run(opened, one.id), 2))
-            elapsed = duration(max(0.0, time.time() - since / 1000))
+            elapsed = duration(time.time_ns() // 1_000_000 - since)
             cells = (one.uid[:8], one.name, one.experiment, said, where, elapsed, numbers or None)
             rows.append(tuple(map(Cell, cells)))
     return Table(columns, tuple(rows))

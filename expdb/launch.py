@@ -20,12 +20,10 @@ from uuid import uuid4
 from expdb.errors import NotFoundError, UsageError, need
 from expdb.invocation import program_name, taken_apart
 from expdb.masking import mask_value
+from expdb.records import PLAN_TAG, SWEEP_TAG
 from expdb.runners import slots
 from expdb.runners.folder import Spec
 
-# The tag by which a run of the same command, params and seed is known again.
-PLAN_TAG = "expdb.plan"
-SWEEP_TAG = "expdb.sweep"
 _SETTINGS = frozenset((".yaml", ".yml", ".json", ".toml", ".cfg", ".ini"))
 _SETTINGS_BYTES = 1 << 20
 _RECIPES = Path(__file__).parent / "recipes"

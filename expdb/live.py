@@ -7,7 +7,6 @@ nothing of a run is lost with the process that watched it.
 import fcntl
 import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -22,11 +21,11 @@ from expdb import __version__, launch, parsers, plugins, runners, settings
 from expdb.errors import DatabaseError, ExpdbError, InputError, NotFoundError
 from expdb.growing import Growing, News
 from expdb.invocation import shown_command
-from expdb.launch import PLAN_TAG, Planned
+from expdb.launch import Planned
 from expdb.masking import HIDDEN, is_secret, mask_command
 from expdb.parsers import tracked
 from expdb.parsers.configs.arguments import params_of_command
-from expdb.records import ASIDE, Event, Points, RunStart, RunStatus
+from expdb.records import ASIDE, PLAN_TAG, Event, Points, RunStart, RunStatus
 from expdb.runners import local
 from expdb.runners.folder import RunFolder, Spec, State, root_of
 from expdb.store import intake, launched, reader
@@ -39,7 +38,6 @@ from expdb.store.writer import Writer
 _RETRY_S = 2.0
 LOGGED, PRINTED, MEASURED = "metrics.jsonl", "stdout.log", "system.jsonl"
 _PYTHON_API = "api"
-_UID = re.compile(r"[0-9a-f]{32}")
 _FORGOTTEN_S = 60.0
 
 
@@ -562,11 +560,7 @@ def settle_if_possible(database: Path, uids: Iterable[str] | None = None) -> Non
 def strays(database: Path) -> list[str]:
     """Run folders that the database does not know: whoever launched them ended before it could say so."""
     root = root_of(database)
-    try:
-        names = {one.name for one in root.iterdir() if _UID.fullmatch(one.name)}
-    except OSError:
-        return []
-    if names and database.exists():
-        with Database(database) as opened:
-            names -= {str(uid) for (uid,) in opened.rows("SELECT uid FROM run")}
-    return sorted(name for name in names if (root / name / "spec.json").is_file())
+    if not database.exists():
+        return launched.strays(None, root)
+    with Database(database) as opened:
+        return launched.strays(opened, root)

@@ -15,8 +15,11 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 Better = Literal["max", "min"]
 RunStatus = Literal["scheduled", "running", "finished", "failed", "killed"]
 
-# Tags by which launched runs are known again; they say nothing to people.
-BOOKKEEPING_TAGS = frozenset(("expdb.plan", "expdb.sweep"))
+# Tags by which launched runs are known again (of the same command, params and seed; of one sweep); they say nothing to
+# people.
+PLAN_TAG, SWEEP_TAG = "expdb.plan", "expdb.sweep"
+BOOKKEEPING_TAGS = frozenset((PLAN_TAG, SWEEP_TAG))
+
 CURVE: Kind = "curve"
 REPORTED: Kind = "reported"
 # Printed beside the results and no result: ETA, speed, memory, the best so far. Shown by parse, not stored.

@@ -12,7 +12,6 @@ from drills import take
 
 from expdb.diff import Difference, FileChange, diff
 from expdb.errors import NotFoundError
-from expdb.launch import PLAN_TAG, SWEEP_TAG
 from expdb.records import BOOKKEEPING_TAGS, Table
 from expdb.store.database import Database
 
@@ -254,7 +253,6 @@ def test_the_tags_that_expdb_keeps_for_itself_are_no_difference(database: Databa
         tags = dict.fromkeys(BOOKKEEPING_TAGS, name) | {"by": name}
         take(database, write_log(f"logs/{name}.log"), copy=True, tags=tags)
     assert section(diff(database, "a", "b"), "tags") == {"by": ("a", "b")}
-    assert {PLAN_TAG, SWEEP_TAG} == BOOKKEEPING_TAGS
 
 
 def test_a_diff_of_git_is_read_as_git_writes_it(

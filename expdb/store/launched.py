@@ -1,5 +1,6 @@
 """Runs that were launched: their rows, their state, and what they ran on."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,7 +11,7 @@ from expdb.store import statements as sql
 from expdb.store.database import Database, Value
 from expdb.store.writer import Writer, as_number, delete_run
 
-_UID_LENGTH = 32
+_UID = re.compile(r"[0-9a-f]{32}")
 # A run of these goes on, or is yet to begin.
 UNSETTLED: tuple[RunStatus, ...] = ("scheduled", "running")
 
@@ -71,7 +72,7 @@ def unsettled(database: Database) -> list[Unsettled]:
 def strays(database: Database | None, root: Path) -> list[str]:
     """Run folders below root that the database does not know, or that were made before there was one."""
     try:
-        names = {one.name for one in root.iterdir() if len(one.name) == _UID_LENGTH}
+        names = {one.name for one in root.iterdir() if _UID.fullmatch(one.name)}
     except OSError:
         return []
     if names and database is not None:
