@@ -752,3 +752,13 @@ def test_many_times_of_day_in_one_line_cost_no_time() -> None:
     began = time.process_time()
     list(LineReader().feed(1, "\n".join(lines)))
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    "who", ["trainer INFO", "INFO trainer", "my_app.loop DEBUG", "root - INFO -", "[trainer] [INFO]"]
+)
+def test_who_logs_a_step_and_how_grave_it_is_are_no_part_of_its_name(who: str) -> None:
+    text = "".join(f"2026-11-21 09:00:0{n},123 {who} step {n}00 loss=0.{n}1 acc=0.3{n}\n" for n in (1, 2, 3, 4))
+    found = {c.metric.name: c for e in LineReader().feed(1, text) if isinstance(e, Points) for c in e.curves}
+    assert set(found) == {"train/loss", "train/accuracy"}
+    assert list(found["train/loss"].steps) == [100, 200, 300, 400]

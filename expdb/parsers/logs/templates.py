@@ -715,6 +715,9 @@ def _heading(text: str) -> str:
     return "" if told or not words or len(words) > 5 or _CODE_FILE.search(said) else said
 
 
+_SAID_BY_LOGGERS = frozenset(("info", "debug", "warning", "warn", "error", "critical", "trace"))
+
+
 def _unit_note(note: str) -> Unit | None:
     return metrics.UNIT_WORDS.get(note.strip().lower())
 
@@ -732,6 +735,12 @@ def _position(label: str) -> tuple[StepRole | None, str | None]:
     for size in (2, 1):
         tail = " ".join(lowered[-size:])
         role = metrics.step_role(tail)
-        if role and all(w in LEAD or w in metrics.SPLIT_OF or metrics.step_role(w) for w in lowered[:-size]):
+        if not role:
+            continue
+        ahead = lowered[:-size]
+        if all(w in LEAD or w in metrics.SPLIT_OF or metrics.step_role(w) for w in ahead):
+            return role, meaning.split
+        if any(w in _SAID_BY_LOGGERS for w in ahead) and not any(map(metrics.is_known, ahead)):
+            # "trainer INFO step 100": who logs it, and how grave it is.
             return role, meaning.split
     return None, None

@@ -11,7 +11,19 @@ PROSE = frozenset(
 # What a line says before it says where the training is, or how it goes.
 LEAD = frozenset(
     (
-        *("start", "starting", "started", "begin", "beginning", "begins", "end", "ending", "training", "train"),
+        *(
+            "trainer",
+            "start",
+            "starting",
+            "started",
+            "begin",
+            "beginning",
+            "begins",
+            "end",
+            "ending",
+            "training",
+            "train",
+        ),
         *("running", "of", "the", "current", "for", "at", "in", "on", "result", "results", "summary", "stats"),
         *("metrics", "log", "info", "done", "finished", "completed", "this", "average", "averaged", "avg", "mean"),
     )
