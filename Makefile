@@ -9,8 +9,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTEST = $(BIN)/python -m pytest
-# Files of tests that run at a time.
-JOBS ?= 2
+# Files of tests that run at a time; many of them wait for processes more than they compute.
+JOBS ?= 3
 
 # uv where it is on the PATH, pip otherwise; both read the same files.
 ifdef UV
@@ -58,6 +58,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.readers --write
 	$(BIN)/python -m benchmarks.launch --write
 	$(BIN)/python -m benchmarks.tracking --write
+	$(BIN)/python -m benchmarks.train --write
 	$(BIN)/python -m benchmarks.ingest --memory --write
 
 docs: $(VENV)/.dev
