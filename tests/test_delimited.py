@@ -552,7 +552,8 @@ def test_no_text_takes_for_ever(name: str, text: str) -> None:
     began = time.process_time()
     parser.recognise(reading.sample)
     list(parser.parse(reading, parsers.Options()))
-    assert time.process_time() - began < 2
+    # Twenty thousand headers take two seconds while lines are counted; the square of that would be hours.
+    assert time.process_time() - began < 6
 
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32)
