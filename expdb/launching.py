@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -107,7 +108,7 @@ def run(
     )
     planned = launch.plan(order)
     path = database_path(db)
-    if runner != "local" or not (len(planned) == 1 and not order.is_sweep and not detach and not dry_run):
+    if runner != "local" or options or not (len(planned) == 1 and not order.is_sweep and not detach and not dry_run):
         code = _sweep(order, planned, path, detach=detach, again=again, dry_run=dry_run)
     else:
         code = _single(order, planned[0], path)
@@ -166,6 +167,10 @@ def _sweep(
     from expdb.runners.folder import RunFolder
 
     engine = named(order.runner)
+    if order.runner == local.NAME and order.options:
+        raise UsageError("--runner-option is for slurm and ray", hint="--runner slurm")
+    if order.runner != local.NAME and order.jobs is not None:
+        raise UsageError(f"--jobs counts runs of this machine; {order.runner} has its own limits")
     done = live.done(database, order.in_experiment, planned) if order.is_sweep and not again else {}
     if order.is_sweep or dry_run:
         print_table(foreground.plan_table(planned, done))
@@ -179,7 +184,12 @@ def _sweep(
     for one in left:
         folder = folders.create(root, launch.spec_of(one, order, sweep=sweep, database=os.path.abspath(database)))
         if order.runner != local.NAME:
-            engine.submit(folder)
+            try:
+                engine.submit(folder)
+            except ExpdbError:
+                # What was never handed over is no run.
+                shutil.rmtree(folder.path, ignore_errors=True)
+                raise
         dispatch.put(folder, created_ms=folder.spec().created_ms, sweep=sweep, most=order.jobs)
         if not started:
             # Whatever becomes of us, what is queued is worked off.

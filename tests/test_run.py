@@ -581,6 +581,27 @@ def test_a_sweep_ends_with_what_became_of_it(lab: Path) -> None:
     assert "exit code 3" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--runner", "moon", "--", "true"), "no runner is called 'moon'"),
+        (("--runner-option", "partition=gpu", "--", "true"), "--runner-option is for slurm and ray"),
+        (("--runner", "ray", "-j", "2", "--", "true"), "ray has its own limits"),
+        (("--gpus", "many", "--", "true"), "a number, auto or none"),
+        (("-s", "a=1", "-s", "a=2", "--", "true"), "-s a=1,2"),
+        (("-s", "a=3..1", "--", "true"), "a range goes up"),
+        (("fusoin",), "no recipe"),
+    ],
+)
+def test_what_cannot_be_launched_is_refused_and_leaves_nothing(
+    lab: Path, words: tuple[str, ...], says: str
+) -> None:
+    done = expdb("run", *words, cwd=lab)
+    assert done.returncode in (2, 3)
+    assert says in done.stderr
+    assert not (lab / "runs").exists()
+
+
 # Printed with every failure.
 SEED = int(os.environ.get("EXPDB_TEST_SEED") or random.SystemRandom().randrange(10**6))
 
