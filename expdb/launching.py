@@ -279,7 +279,7 @@ def diagnose(
     ] = None,
     params: Params = None,
 ) -> None:
-    """Look for what would keep a recipe's loss from falling, with evidence and remedy; nothing is trained or stored."""
+    """Look for what would keep a recipe's loss from falling, with evidence and remedy; nothing is trained."""
     from expdb import launch
 
     command = launch.recipe(recipe, ["--diagnose", *(flags or ())])

@@ -16,7 +16,11 @@ def test_a_generated_page_is_current(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "README.zh.md", "docs/architecture.md", "docs/own-formats.md", "CHANGELOG.md"]
+    "page",
+    [
+        *("README.md", "README.zh.md", "CHANGELOG.md"),
+        *("docs/architecture.md", "docs/own-formats.md", "docs/launching.md", "docs/recipes.md"),
+    ],
 )
 def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
