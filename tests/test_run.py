@@ -593,9 +593,7 @@ def test_a_sweep_ends_with_what_became_of_it(lab: Path) -> None:
         (("fusoin",), "no recipe"),
     ],
 )
-def test_what_cannot_be_launched_is_refused_and_leaves_nothing(
-    lab: Path, words: tuple[str, ...], says: str
-) -> None:
+def test_what_cannot_be_launched_is_refused_and_leaves_nothing(lab: Path, words: tuple[str, ...], says: str) -> None:
     done = expdb("run", *words, cwd=lab)
     assert done.returncode in (2, 3)
     assert says in done.stderr

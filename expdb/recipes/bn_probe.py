@@ -153,6 +153,8 @@ def main(words: Sequence[str] | None = None) -> None:
         flags.error("--every and --steps are at least 1")
     if settings.probe == 3 and settings.diagnose:
         flags.error("--diagnose: the third probe trains nothing")
+    # Threads would wait for each other longer than two numbers take.
+    torch.set_num_threads(1)
     if not settings.diagnose:
         shown = {key: value for key, value in vars(settings).items() if key != "diagnose"}
         print(argparse.Namespace(**shown), flush=True)
