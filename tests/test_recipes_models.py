@@ -204,13 +204,31 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
             built(**{"model": "resnet18", "pretrained": file, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not a checkpoint"])
+@pytest.mark.parametrize("content", [None, b"", b"not a checkpoint", b"epoch 1\n", b'{"a": 1}'])
 def test_a_file_without_weights_is_refused(content: bytes | None, tmp_path: Path) -> None:
     file = tmp_path / "weights.pt"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(RecipeError, match=rf"no weights in {re.escape(str(file))}"):
+    with pytest.raises(RecipeError, match=rf"no weights in {re.escape(str(file))}") as caught:
         built("resnet18", pretrained=str(file))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(file)) + 80
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(2)], torch.zeros(2), {"model": 3}, {"epoch": 3}, {1: torch.zeros(2)}])
+def test_a_file_that_holds_no_tensors_by_name_is_refused(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(RecipeError, match=r"no weights in .*: it holds no tensors by name"):
+        built("resnet18", pretrained=str(tmp_path / "weights.pt"))
+
+
+def test_weights_from_before_batches_were_counted_are_taken(tmp_path: Path) -> None:
+    old = {key: value for key, value in built("resnet18").state_dict().items() if "num_batches" not in key}
+    again = built("resnet18", pretrained=save(old, tmp_path / "weights.pt")).state_dict()
+    assert all(torch.equal(again[key], value) for key, value in old.items())
+    del old["bn1.running_mean"]
+    with pytest.raises(RecipeError, match=r"1 differ, first bn1\.running_mean"):
+        built("resnet18", pretrained=save(old, tmp_path / "weights.pt"))
 
 
 def test_torchvisions_googlenet_gets_pictures_as_it_was_trained_with(tmp_path: Path) -> None:

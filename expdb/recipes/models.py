@@ -5,7 +5,6 @@ Every model takes images (N, channels, H, W) and gives scores (N, classes). Goog
 network, arXiv:1312.4400; GoogLeNet, arXiv:1409.4842; ResNet, arXiv:1512.03385; torchvision's module of each.
 """
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -338,6 +337,23 @@ def _heads(model: nn.Module) -> tuple[str, ...]:
     return (*(name for name in layers if name.endswith(".fc2")), layers[-1])
 
 
+def _state_in(file: str) -> dict[str, Tensor]:
+    """Tensors by name, of a state or of a checkpoint with one. RecipeError, one line, where there are none."""
+    try:
+        read = torch.load(Path(file), map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise RecipeError(f"no weights in {file}: {error.strerror or error}") from error
+    except Exception as error:
+        # torch raises half a dozen kinds for a file that is something else, one of them a paragraph long.
+        raise RecipeError(f"no weights in {file}: it is no file that torch.save wrote, or a damaged one") from error
+    state = read.get("model", read) if isinstance(read, dict) else None
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
+        raise RecipeError(f"no weights in {file}: it holds no tensors by name")
+    return state
+
+
 def load_pretrained(model: nn.Module, settings: Settings) -> list[str]:
     """Load torchvision's weights, or those of the file `settings.pretrained` (a state or a checkpoint with one).
 
@@ -354,11 +370,7 @@ def load_pretrained(model: nn.Module, settings: Settings) -> list[str]:
         except (OSError, RuntimeError) as error:
             raise RecipeError(f"torchvision's weights cannot be fetched: {error}") from error
     else:
-        try:
-            read = torch.load(Path(str(settings.pretrained)), map_location="cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            raise RecipeError(f"no weights in {settings.pretrained}: {error}") from error
-        state = read.get("model", read)
+        state = _state_in(str(settings.pretrained))
     # torch.compile puts this before the names of what it wraps.
     state = {key.removeprefix("_orig_mod."): value for key, value in state.items()}
     own = model.state_dict()
@@ -367,7 +379,9 @@ def load_pretrained(model: nn.Module, settings: Settings) -> list[str]:
         scale = torch.tensor(IMAGENET_STD).view(3, 1, 1) / 0.5
         state["input_scale"] = scale
         state["input_shift"] = (torch.tensor(IMAGENET_MEAN).view(3, 1, 1) - 0.5) / 0.5
-    wrong = [key for key in own.keys() | state.keys() if key not in own or key not in state]
+    # Files written before torch counted batches lack it, and torch's own strict load takes them.
+    missing = {key for key in own.keys() - state.keys() if not key.endswith(".num_batches_tracked")}
+    wrong = [*missing, *(state.keys() - own.keys())]
     wrong += [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     left = sorted(key for key in wrong if key in own and key in state and key.rpartition(".")[0] in _heads(model))
     wrong = sorted(set(wrong) - set(left))
