@@ -248,6 +248,24 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
         again(SCHEDULES["none"])
 
 
+@pytest.mark.parametrize("lost", ["model", "optimiser", "schedule", "order", "random", "epoch", "random.torch", "file"])
+def test_a_checkpoint_that_lacks_a_part_is_refused(lost: str, tmp_path: Path) -> None:
+    again = finished(tmp_path)
+    path = tmp_path / "c.pt"
+    state = torch.load(path, weights_only=True)
+    if lost == "file":
+        path.write_text('{"epoch": 1}\n')
+    elif lost == "random.torch":
+        state["random"]["torch"] = state["random"]["torch"][:100]
+        torch.save(state, path)
+    else:
+        del state[lost]
+        torch.save(state, path)
+    with pytest.raises(RecipeError, match="no checkpoint that can be read") as caught:
+        again()
+    assert len(str(caught.value)) < len(str(path)) + 80
+
+
 @pytest.mark.parametrize("cut", [0, 10, -20])
 def test_a_damaged_checkpoint_is_refused(cut: int, tmp_path: Path) -> None:
     again = finished(tmp_path)
@@ -265,16 +283,18 @@ def test_what_a_killed_writer_left_beside_the_checkpoint_is_cleared(tmp_path: Pa
     assert (left.exists(), other.exists()) == (False, True)
 
 
-def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     loaded = digits(20)
     (tmp_path / "file").touch()
-    for place in (tmp_path / "file" / "c.pt", tmp_path):
+    for place in (tmp_path / "file" / "c.pt", tmp_path, Path("/proc/c.pt")):
         settings = Settings(1, 16, 0.01, device="cpu", checkpoint=place)
         with pytest.raises(RecipeError, match="no checkpoint can be written"):
             training.train(
                 *(small_net(loaded), loaded, settings, lambda model: torch.optim.SGD(model.parameters(), 0.1)),
                 *(SCHEDULES["none"], functional.cross_entropy),
             )
+        # It is known before the first epoch.
+        assert "epoch" not in capsys.readouterr().out
     assert not list(tmp_path.parent.glob(".*.new"))
 
 

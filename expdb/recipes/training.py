@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import glob
 import os
 import random
@@ -332,7 +333,7 @@ class _State:
             "order": self.order.get_state(),
             "random": _random_state(),
         }
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+        beside = _beside(path)
         try:
             with beside.open("wb") as file:
                 torch.save(state, file)
@@ -347,11 +348,17 @@ class _State:
     def load(self, path: Path) -> int:
         """Put everything back as it was; the last epoch that was done."""
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            epoch, settings = int(state["epoch"]), dict(state["settings"])
+            return self._taken(path, torch.load(path, map_location="cpu", weights_only=True))
+        except (RecipeError, torch.OutOfMemoryError):
+            raise
+        except OSError as error:
+            raise RecipeError(f"{path} is no checkpoint that can be read: {error.strerror or error}") from error
         except Exception as error:
-            # torch raises half a dozen kinds for a file that is cut or is something else.
-            raise RecipeError(f"{path} is no checkpoint that can be read: {error}") from error
+            # torch raises half a dozen kinds for a file that is cut or is something else, some a paragraph long.
+            raise RecipeError(f"{path} is no checkpoint that can be read: damaged, or something else") from error
+
+    def _taken(self, path: Path, state: Mapping[str, Any]) -> int:
+        epoch, settings = int(state["epoch"]), dict(state["settings"])
         ours = self._settings()
         if other := sorted(key for key in settings.keys() | ours if settings.get(key) != ours.get(key)):
             was = ", ".join(f"{key} {settings.get(key)}" for key in other)
@@ -375,13 +382,26 @@ class _State:
 
 
 def _make_room(path: Path) -> None:
-    """The checkpoint's folder, without what one left there that was killed while it wrote."""
+    """The checkpoint's folder, without what one left there that was killed while it wrote.
+
+    RecipeError where nothing can be written: now, not after the first epoch.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
             left.unlink(missing_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        beside = _beside(path)
+        beside.touch()
+        beside.unlink()
     except OSError as error:
         raise RecipeError(f"{path}: no checkpoint can be written: {error.strerror}") from error
+
+
+def _beside(path: Path) -> Path:
+    """Where a checkpoint is written before it is moved to its place."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
 
 
 def _random_state() -> Mapping[str, Any]:
