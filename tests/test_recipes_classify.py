@@ -207,8 +207,6 @@ def test_an_option_of_another_model_is_refused() -> None:
     [
         (("vgg19", "--size", "16"), "vgg19 does not take pictures of 16: .*; a larger --size may do"),
         (("convnet", "--layers", "6"), "convnet does not take pictures of 32"),
-        (("convnet", "--layers", "0"), "--layers is at least 1"),
-        (("nin", "--dropout", "1"), "--dropout is a share"),
     ],
 )
 def test_a_model_without_a_map_left_is_refused(words: tuple[str, ...], said: str) -> None:
@@ -263,3 +261,29 @@ def test_the_model_fits_the_data() -> None:
     assert (made.classes, made.channels, made.image_size, made.stem) == (10, 1, 16, "auto")
     first = next(module for module in models.build(made).modules() if isinstance(module, nn.Conv2d))
     assert first.in_channels == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--dropout", "1.5", "--model", "nin"),
+        ("--dropout", "nan", "--model", "nin"),
+        ("--width", "0"),
+        ("--groups", "0"),
+        ("--init-std", "0"),
+        ("--layers", "0"),
+        ("--alpha", "1"),
+        ("--gamma=-1",),
+        ("--milestones=-1",),
+    ],
+)
+def test_a_number_out_of_its_range_is_a_usage_error(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        classify.main(words)
+    assert caught.value.code == 2
+    assert f"argument {words[0].split('=')[0]}: invalid " in capsys.readouterr().err
+
+
+def test_nesterov_without_momentum_is_refused() -> None:
+    with pytest.raises(RecipeError, match="--momentum above 0"):
+        classify.main(["--optimiser", "nesterov", "--momentum", "0"])

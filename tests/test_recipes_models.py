@@ -241,6 +241,13 @@ def test_torchvisions_googlenet_gets_pictures_as_it_was_trained_with(tmp_path: P
     torch.testing.assert_close(again(x), theirs(x))
 
 
+def test_no_layers_and_dropping_everything_out_are_refused() -> None:
+    with pytest.raises(RecipeError, match="--layers is at least 1"):
+        built("convnet", layers=0)
+    with pytest.raises(RecipeError, match="--dropout is a share"):
+        built("nin", dropout=1.0)
+
+
 def test_models_of_our_own_have_no_weights_to_fetch() -> None:
     with pytest.raises(RecipeError, match="torchvision has no weights for nin"):
         built("nin", pretrained=models.TORCH_WEIGHTS)

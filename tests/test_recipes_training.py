@@ -5,6 +5,7 @@ import ast
 import math
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from torchvision.transforms import v2  # type: ignore[import-untyped]
 from torchvision.transforms.v2 import functional as v2_functional  # type: ignore[import-untyped]
 
 from benchmarks import train
+from expdb.parsers.reading import Reading
+from expdb.preview import preview
 from expdb.recipes import RecipeError, batches, cache, data, index, start, training
 from expdb.recipes.batches import Augment, Batches
 from expdb.recipes.data import Data, Images, Source
@@ -91,8 +94,15 @@ def test_killed_and_resumed_it_prints_the_curve_of_one_that_never_stopped(tmp_pa
     assert [f"{number},{rest}" for number, rest in found.items()] == unlike_time(expected)
     assert len(found) == 10
     assert sum(line.startswith("epoch") for line in attempts[0]) < 10
-    # The settings are printed once, by the attempt that began it.
-    assert [sum(line.startswith("Namespace") for line in attempt) for attempt in attempts][-1] == 0
+    # Each attempt says its settings: its log may be another file.
+    assert [sum(line.startswith("Namespace") for line in attempt) for attempt in attempts] == [1, 1, 1]
+    for name, lines in (("appended", [line for attempt in attempts for line in attempt]), ("last", attempts[-1])):
+        (tmp_path / "logs").mkdir(exist_ok=True)
+        log = tmp_path / "logs" / f"{name}.log"
+        log.write_text("".join(lines))
+        (run,) = preview(Reading.of_file(log)).runs
+        assert run.params["fusion"] == "8"
+    shutil.rmtree(tmp_path / "logs")
     states = [torch.load(path, weights_only=True) for path in (whole, parts)]
     assert same(states[0]["model"], states[1]["model"])
     assert same(states[0]["optimiser"], states[1]["optimiser"])
@@ -418,14 +428,31 @@ def test_every_flag_reaches_its_setting() -> None:
     assert data.source_of(words) == Source("csv", Path("a.csv"), Path("b"), 9, 12, 1, 4, 7, True, 3)
 
 
-@pytest.mark.parametrize("words", [("--epochs", "-1"), ("--batch-size", "0"), ("--threads", "x")])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--epochs", "-1"), "invalid integer of at least 0 value: '-1'"),
+        (("--batch-size", "0"), "integer of at least 1"),
+        (("--threads", "x"), "integer of at least 0"),
+        (("--lr=-1",), "--lr: invalid number of at least 0 value: '-1'"),
+        (("--lr", "nan"), "number of at least 0"),
+        (("--lr", "inf"), "number of at least 0"),
+        (("--weight-decay=-0.1",), "number of at least 0 value"),
+        (("--momentum", "1"), "number of at least 0, below 1"),
+        (("--seed", "99999999999999999999"), "integer of at least 0, at most 9223372036854775807"),
+        (("--seed=-1",), "integer of at least 0"),
+        (("--classes", "0"), "integer of at least 1"),
+        (("--size", "0"), "integer of at least 1"),
+        (("--limit=-1",), "integer of at least 0"),
+    ],
+)
 def test_numbers_that_make_no_sense_are_a_usage_error(
-    words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         flagged(*words)
     assert caught.value.code == 2
-    assert "integer of at least" in capsys.readouterr().err
+    assert says in capsys.readouterr().err
 
 
 def test_resume_asks_for_a_checkpoint() -> None:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from expdb.recipes import RecipeError, data, models, norms, optimisers, orders, start, training
 from expdb.recipes.batches import Augment
+from expdb.recipes.ranges import real, whole
 
 
 def flags() -> argparse.ArgumentParser:
@@ -30,20 +31,26 @@ def flags() -> argparse.ArgumentParser:
     group = parser.add_argument_group("model")
     group.add_argument("--model", choices=tuple(models.MODELS), default=usual.model, help="(default: %(default)s)")
     group.add_argument(
-        "--width", type=float, default=usual.width, help="channels times this; 0.125 and multiples (default: 1)"
+        "--width",
+        type=real(above=0),
+        default=usual.width,
+        help="channels times this; 0.125 and multiples (default: 1)",
     )
     group.add_argument("--norm", choices=norms.NORMS, help="normalisation (default: none for vgg19, nin and fcnet)")
     group.add_argument(
         "--batch-norm", dest="norm", action="store_const", const="batch", help="the same as --norm batch"
     )
     group.add_argument(
-        "--groups", type=int, default=usual.groups, help="of --norm group; divides channels (default: %(default)s)"
+        "--groups", type=whole(1), default=usual.groups, help="of --norm group; divides channels (default: %(default)s)"
     )
     group.add_argument(
         "--init", choices=models.INITS, default=usual.init, help="of weights (default: the library's for the model)"
     )
     group.add_argument(
-        "--init-std", type=float, default=usual.init_std, help="of trunc_normal, cut at 2 of it (default: %(default)s)"
+        "--init-std",
+        type=real(above=0),
+        default=usual.init_std,
+        help="of trunc_normal, cut at 2 of it (default: %(default)s)",
     )
     group.add_argument(
         "--pretrained",
@@ -57,8 +64,10 @@ def flags() -> argparse.ArgumentParser:
     group.add_argument(
         "--stem", choices=models.STEMS, help=_only("stem", f"first layers; auto: small below {models.SMALL_IMAGE}")
     )
-    group.add_argument("--dropout", type=float, help=_only("dropout", "share zeroed; default: the model's own"))
-    group.add_argument("--layers", type=int, help=_only("layers", "affine ones, or units; default 3"))
+    group.add_argument(
+        "--dropout", type=real(0, below=1), help=_only("dropout", "share zeroed; default: the model's own")
+    )
+    group.add_argument("--layers", type=whole(1), help=_only("layers", "affine ones, or units; default 3"))
     group.add_argument("--order", choices=orders.ORDERS, help=_only("order", f"in a unit; default {usual.order}"))
     group.add_argument("--pool", choices=orders.POOLS, help=_only("pool", "default max"))
     group.add_argument(
@@ -89,7 +98,10 @@ def flags() -> argparse.ArgumentParser:
         help="seed: epsilon inside the root, learning rate inside the velocity (default: %(default)s)",
     )
     group.add_argument(
-        "--alpha", type=float, default=0.99, help="share of the squares kept by rmsprop (default: %(default)s)"
+        "--alpha",
+        type=real(0, below=1),
+        default=0.99,
+        help="share of the squares kept by rmsprop (default: %(default)s)",
     )
     group.add_argument(
         "--decay",
@@ -102,12 +114,12 @@ def flags() -> argparse.ArgumentParser:
     )
     group.add_argument(
         "--milestones",
-        type=int,
+        type=whole(0),
         nargs="*",
         default=[30, 60, 90],
         help="epochs after which step makes it smaller (default: 30 60 90)",
     )
-    group.add_argument("--gamma", type=float, default=0.1, help="what step multiplies it by (default: %(default)s)")
+    group.add_argument("--gamma", type=real(0), default=0.1, help="what step multiplies it by (default: %(default)s)")
     parser.set_defaults(lr=None, weight_decay=0.0)
     return parser
 
@@ -117,11 +129,13 @@ def _only(option: str, text: str) -> str:
 
 
 def completed(words: argparse.Namespace) -> argparse.Namespace:
-    """The flags with what follows from others filled in. RecipeError for an option that the model does not have."""
+    """The flags with what follows from others filled in. RecipeError for what does not go together."""
     for option, names in models.OPTIONS.items():
         given = getattr(words, option)
         if words.model not in names and given is not None:
             raise RecipeError(f"{words.model} has no --{option}; {', '.join(names)} have it")
+    if words.optimiser == "nesterov" and words.variant == "torch" and words.momentum == 0:
+        raise RecipeError("torch's nesterov wants a --momentum above 0; --optimiser sgd is without")
     filled = argparse.Namespace(**vars(words))
     if words.lr is None:
         filled.lr = optimisers.LEARNING_RATES[words.optimiser]

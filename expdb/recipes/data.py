@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from expdb.recipes import RecipeError, cache
+from expdb.recipes.ranges import whole
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -92,9 +93,9 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--cache", type=Path, help="folder of decoded pictures (default: .pixels)")
     group.add_argument(
-        "--size", type=int, default=32, help="side of the pictures the model sees (default: %(default)s)"
+        "--size", type=whole(1), default=32, help="side of the pictures the model sees (default: %(default)s)"
     )
-    group.add_argument("--stored-size", type=int, default=0, help="side they are kept at, for crops (0: the same)")
+    group.add_argument("--stored-size", type=whole(0), default=0, help="side they are kept at, for crops (0: the same)")
     group.add_argument(
         "--channels",
         type=int,
@@ -102,8 +103,8 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         default=3,
         help="of digits and synthetic pictures (default: %(default)s)",
     )
-    group.add_argument("--classes", type=int, default=10, help="of synthetic pictures (default: %(default)s)")
-    group.add_argument("--limit", type=int, default=0, help="take this many pictures of each part (0: all)")
+    group.add_argument("--classes", type=whole(1), default=10, help="of synthetic pictures (default: %(default)s)")
+    group.add_argument("--limit", type=whole(0), default=0, help="take this many pictures of each part (0: all)")
     group.add_argument("--download", action="store_true", help="fetch CIFAR-10 or Caltech101 into the root")
 
 

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import MultiStepLR
 
 from expdb.recipes import data, start, training
+from expdb.recipes.ranges import real, whole
 from expdb.recipes.training import Schedule, Settings
 from expdb.recipes.wide_resnet import FUSIONS, WideResNet
 
@@ -41,22 +42,24 @@ def flags() -> argparse.ArgumentParser:
         default=1,
         help="of the table below (default: %(default)s)",
     )
-    group.add_argument("--depth", type=int, default=16, help="6 n + 4 (default: %(default)s)")
-    group.add_argument("--width", type=int, default=10, help="times 16, 32 and 64 channels (default: %(default)s)")
+    group.add_argument("--depth", type=whole(1), default=16, help="6 n + 4 (default: %(default)s)")
+    group.add_argument("--width", type=whole(1), default=10, help="times 16, 32 and 64 channels (default: %(default)s)")
     group.add_argument(
-        "--dropout", type=float, default=0.3, help="between a block's convolutions (default: %(default)s)"
+        "--dropout", type=real(0, below=1), default=0.3, help="between a block's convolutions (default: %(default)s)"
     )
     data.add_data_flags(parser)
     training.add_flags(parser)
     group = parser.add_argument_group("learning rate")
     group.add_argument(
         "--milestones",
-        type=int,
+        type=whole(0),
         nargs="*",
         default=[60, 120, 160],
         help="epochs after which it falls (default: %(default)s)",
     )
-    group.add_argument("--gamma", type=float, default=0.2, help="what it is multiplied by then (default: %(default)s)")
+    group.add_argument(
+        "--gamma", type=real(0), default=0.2, help="what it is multiplied by then (default: %(default)s)"
+    )
     parser.set_defaults(data="caltech101", size=64, epochs=200, batch_size=64, lr=0.1, momentum=0.9, weight_decay=5e-4)
     parser.set_defaults(new_optimiser_each_epoch=True)
     return parser

@@ -23,6 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from expdb.recipes import RecipeError, diagnosing
 from expdb.recipes.batches import Augment, Batches, Passes
 from expdb.recipes.data import Data
+from expdb.recipes.ranges import real, whole
 
 Loss = Callable[[Any, Tensor], Tensor]
 """(what the model returns, labels (B,) int64) -> a scalar. A model returns logits (B, C), or a tuple that begins so."""
@@ -85,28 +86,26 @@ class Epoch:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that `Settings` is made of; a recipe's own defaults go in by `parser.set_defaults`."""
     group, usual = parser.add_argument_group("training"), Settings()
+    group.add_argument("--epochs", type=whole(0), default=usual.epochs, help="counted from 1 (default: %(default)s)")
     group.add_argument(
-        "--epochs", type=_at_least(0), default=usual.epochs, help="counted from 1 (default: %(default)s)"
+        "--batch-size", type=whole(1), default=usual.batch_size, help="pictures in a batch (default: %(default)s)"
     )
-    group.add_argument(
-        "--batch-size", type=_at_least(1), default=usual.batch_size, help="pictures in a batch (default: %(default)s)"
-    )
-    group.add_argument("--lr", type=float, default=usual.lr, help="learning rate at the start (default: %(default)s)")
+    group.add_argument("--lr", type=real(0), default=usual.lr, help="learning rate at the start (default: %(default)s)")
     group.add_argument(
         "--momentum",
-        type=float,
+        type=real(0, below=1),
         default=usual.momentum,
         help="of the optimiser, where it has one (default: %(default)s)",
     )
     group.add_argument(
         "--weight-decay",
-        type=float,
+        type=real(0),
         default=usual.weight_decay,
         help="L2, as torch.optim adds it (default: %(default)s)",
     )
     group.add_argument(
         "--seed",
-        type=int,
+        type=whole(0, 2**63 - 1),
         default=usual.seed,
         help="of weights, order, dropout and augmentation (default: %(default)s)",
     )
@@ -122,7 +121,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--checkpoint", type=Path, metavar="FILE", help="write the training's state to this file")
     group.add_argument(
         "--checkpoint-every",
-        type=_at_least(1),
+        type=whole(1),
         default=1,
         metavar="N",
         help="epochs; the last always (default: %(default)s)",
@@ -135,7 +134,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=usual.device,
         help="what it runs on (default: %(default)s)",
     )
-    group.add_argument("--threads", type=_at_least(0), default=usual.threads, help="of the CPU (0: torch decides)")
+    group.add_argument("--threads", type=whole(0), default=usual.threads, help="of the CPU (0: torch decides)")
     group.add_argument(
         "--amp", choices=("bf16", "off"), default=usual.amp, help="autocast to this type (default: %(default)s)"
     )
@@ -148,17 +147,6 @@ def settings_of(words: argparse.Namespace) -> Settings:
     if words.resume and words.checkpoint is None:
         raise RecipeError("--resume goes on from a file: give --checkpoint FILE, too")
     return Settings(**{name: getattr(words, name) for name in Settings.__dataclass_fields__})
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if int(text) < least:
-            raise ValueError
-        return int(text)
-
-    # argparse names it in its error.
-    number.__name__ = f"integer of at least {least}"
-    return number
 
 
 def prepare(settings: Settings) -> torch.device:
@@ -202,9 +190,9 @@ def train(
     """Train and print what is shown (the flags, and what else is known before), then a line for each epoch.
 
     With `diagnose` it trains nothing, prints what is found, and raises SystemExit with 1 where anything is.
-    Resumed, only epochs that no checkpoint has seen are printed. An epoch's line comes before its checkpoint: killed
-    between the two it is computed and printed again, not lost. Raises RecipeError where the checkpoint is damaged or
-    of another training.
+    Resumed, the settings and only epochs that no checkpoint has seen are printed; nothing where none is left. An
+    epoch's line comes before its checkpoint: killed between the two it is computed and printed again, not lost.
+    Raises RecipeError where the checkpoint is damaged or of another training.
     """
     device = device_of(settings.device)
     model.to(device)
@@ -230,8 +218,8 @@ def train(
     if settings.resume and settings.checkpoint is not None and settings.checkpoint.exists():
         done = state.load(settings.checkpoint)
         print(f"{settings.checkpoint}: going on after epoch {done}", file=sys.stderr)
-    elif shown is not None:
-        # As argparse prints itself: readers of logs take it for the run's parameters.
+    if shown is not None and (done == 0 or done < settings.epochs):
+        # As argparse prints itself: readers of logs take it for the run's parameters. Resumed, too: the log may be new.
         print(argparse.Namespace(**{**_plain(shown), "device": device.type}), flush=True)
     if settings.compile:
         model.compile()
