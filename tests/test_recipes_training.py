@@ -747,6 +747,10 @@ def test_a_list_says_which_line_is_none(tmp_path: Path) -> None:
     place.write_text("path,label\na.jpg,0\nb.jpg,cat\n")
     with pytest.raises(RecipeError, match=r"a\.csv:3: not `path,label` with a class number"):
         data.load(Source("csv", place))
+    for label in ("3", "9" * 15, "9" * 5000):
+        place.write_text(f"path,label\na.jpg,0\nb.jpg,1\nc.jpg,{label}\n")
+        with pytest.raises(RecipeError, match=r"a\.csv:4: .*class number"):
+            data.load(Source("csv", place))
     place.write_text(f"{'x' * 200_000},0\n")
     with pytest.raises(RecipeError, match="field larger"):
         data.load(Source("csv", place))

@@ -232,22 +232,30 @@ def _folder(source: Source) -> Data:
 
 def _csv(source: Source) -> Data:
     """Lines of `path,label`: the first 80 % train, the rest test, as the report does. A path starts at the list."""
-    paths, labels = [], []
+    paths, labels, lines = [], [], []
     try:
         with source.root.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for number, row in enumerate(csv.reader(file), 1):
                 if number == 1 and row == ["path", "label"]:
                     continue
-                if len(row) != 2 or not row[1].isdecimal():
+                if len(row) != 2 or not row[1].isdecimal() or len(row[1]) > 18:
                     raise RecipeError(f"{source.root}:{number}: not `path,label` with a class number")
                 paths.append(source.root.parent / row[0])
                 labels.append(int(row[1]))
+                lines.append(number)
     except csv.Error as error:
         raise RecipeError(f"{source.root}: {error}") from error
     except OSError as error:
         raise RecipeError(f"{source.root}: {error.strerror}; `python -m expdb.recipes.index` writes one") from error
     if not paths:
         raise RecipeError(f"{source.root} lists no pictures")
+    number_of = len(set(labels))
+    # Class numbers are 0 to K - 1: the model has a score for each below the largest.
+    if beyond := [number for number, label in zip(lines, labels, strict=True) if label >= number_of]:
+        raise RecipeError(
+            f"{source.root}:{beyond[0]}: class number beyond {number_of - 1}; the list has {number_of} classes, which"
+            " go from 0 without a gap"
+        )
     names = {label: path.parent.name for path, label in zip(paths, labels, strict=True)}
     classes = tuple(names.get(label, str(label)) for label in range(max(labels) + 1))
     whole = Images.whole(
