@@ -284,6 +284,18 @@ def test_a_number_out_of_its_range_is_a_usage_error(words: tuple[str, ...], caps
     assert f"argument {words[0].split('=')[0]}: invalid " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [("--batch-size", "31"), ("--batch-size", "1"), ("--batch-size", "31", "--diagnose")])
+def test_a_last_batch_of_one_that_cannot_be_normalised_is_refused_before_it_trains(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy = ("--data", "digits", "--limit", "32", "--size", "8", "--threads", "1", "--epochs", "1", "--model", "fcnet")
+    with pytest.raises(RecipeError, match=r"the last batch of 32 pictures by \d+ is one picture"):
+        classify.main([*toy, "--batch-norm", *words])
+    assert capsys.readouterr().out == ""
+    if "--diagnose" not in words:
+        classify.main([*toy, "--norm", "layer", *words])
+
+
 def test_nesterov_without_momentum_is_refused() -> None:
     with pytest.raises(RecipeError, match="--momentum above 0"):
         classify.main(["--optimiser", "nesterov", "--momentum", "0"])

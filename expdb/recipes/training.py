@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import copy
 import errno
 import glob
 import os
@@ -208,6 +209,7 @@ def train(
     tests = Batches(data.test, data, settings.batch_size, device, channels_last=settings.channels_last)
     optimiser = make_optimiser(model)
     schedule = make_schedule(optimiser, len(batches))
+    _check_last_batch(model, data, settings.batch_size, device)
     if settings.diagnose:
         # Before any checkpoint: it is the beginning that is looked at.
         raise SystemExit(diagnosing.show(diagnosing.check(model, batches, loss, optimiser, settings.seed)))
@@ -235,6 +237,29 @@ def train(
         last = number == settings.epochs
         if settings.checkpoint is not None and (last or number % settings.checkpoint_every == 0):
             state.save(settings.checkpoint, number)
+
+
+def _check_last_batch(model: nn.Module, data: Data, batch_size: int, device: torch.device) -> None:
+    """RecipeError where the last batch is one picture and the model cannot train on one: batch norm of vectors.
+
+    It would end the first epoch at its end.
+    """
+    count = len(data.train)
+    if (count % batch_size or batch_size) != 1:
+        return
+    # A copy: the pass changes running statistics.
+    trial = copy.deepcopy(model).train()
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            trial(torch.zeros(1, data.channels, data.size, data.size, device=device))
+    except ValueError as error:
+        # Torch's word for it.
+        if not str(error).startswith("Expected more than 1"):
+            raise
+        raise RecipeError(
+            f"the last batch of {count} pictures by {batch_size} is one picture, too few for its normalisation;"
+            " try another --batch-size or --norm"
+        ) from error
 
 
 def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManager[object]:
