@@ -254,8 +254,10 @@ def test_nan_is_traced_to_the_layer_that_gives_it() -> None:
     model = network()
     with torch.no_grad():
         model.get_parameter("3.weight")[0, 0, 0, 0] = math.nan
-    one = found(model)["not finite"]
-    assert one.evidence == "3 (Conv2d) gives NaN or an infinity"
+    findings = found(model)
+    assert findings["not finite"].evidence == "3 (Conv2d) gives NaN or an infinity"
+    nn.init.constant_(model.get_parameter("3.weight"), math.nan)
+    assert "dead ReLU" not in findings | found(model)
 
 
 def test_nan_in_the_input_is_told_from_nan_in_the_model() -> None:
@@ -303,6 +305,13 @@ def test_a_program_trains_nothing_says_what_it_finds_and_ends_with_1(tmp_path: P
     assert "\n  remedy:   take an optimiser" in done.stdout
     assert "epoch" not in done.stdout
     assert not kept.exists()
+
+
+def test_a_program_that_cannot_look_ends_with_another_code_than_one_that_finds(tmp_path: Path) -> None:
+    done = program("classify", "--data", "csv", "--root", "none.csv", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: none.csv: No such file")
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_probe_breaks_what_its_page_says_one_must_not() -> None:

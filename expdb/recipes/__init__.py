@@ -12,10 +12,14 @@ class RecipeError(Exception):
 
 
 def start(program: Callable[[], None]) -> None:
-    """Run a program: a RecipeError becomes one line on stderr and exit code 1, Ctrl-C exit code 130."""
+    """Run a program: a RecipeError becomes one line on stderr and exit code 1, Ctrl-C exit code 130.
+
+    Under `--diagnose` it is 2: 1 says that something was found.
+    """
     try:
         program()
     except RecipeError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if "--diagnose" in sys.argv else 1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -74,7 +74,7 @@ class _Seen:
 
     # Spread over the samples, root mean square over the units; one value a batch.
     spread: dict[str, list[float]] = field(default_factory=dict)
-    # (C,) bool: which units were positive for any sample.
+    # (C,) bool: which units were positive, or NaN, for any sample.
     alive: dict[str, Tensor] = field(default_factory=dict)
     broken: str | None = None
     bent: tuple[str, Tensor] | None = None
@@ -112,7 +112,8 @@ class _Calls(TorchFunctionMode):
     def _note(self, place: str, out: Tensor) -> None:
         # Channels come second in images, last in sequences.
         units = out.movedim(1 if out.dim() > 3 else -1, 0).flatten(1)
-        alive = (units > 0).any(1)
+        # What is NaN is not dead; another rule names it.
+        alive = ~(units <= 0).all(1)
         self._seen.alive[place] = alive | self._seen.alive.get(place, alive)
 
 
