@@ -686,7 +686,9 @@ def test_caltech_is_read_without_its_background(tmp_path: Path) -> None:
         for number in range(1, 11):
             colour = (0, 0, 0) if label == 0 else tuple(255 * (channel == label - 1) for channel in range(3))
             Image.new("RGB", (9, 9), colour).save(below / name / f"image_{number:04d}.jpg")
-    loaded = data.load(Source("caltech101", tmp_path, size=8))
+    with pytest.raises(RecipeError, match=r"caltech101: 30 pictures in 3 classes, not 8,677 in 101"):
+        data.load(Source("caltech101", tmp_path, size=8, download=True))
+    loaded = data._caltech101(Source("caltech101", tmp_path, size=8), pictures=30, classes=3)
     assert len(loaded.classes) == 3
     assert (len(loaded.train), len(loaded.test)) == (24, 6)
     assert colours(loaded.train) == loaded.train.labels.tolist()
@@ -765,6 +767,39 @@ def test_a_list_says_which_line_is_none(tmp_path: Path) -> None:
 def test_a_data_set_that_is_not_there_says_how_to_fetch_it(name: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="--download fetches it"):
         data.load(Source(name, tmp_path))
+
+
+FETCHER = """
+import sys, time
+from pathlib import Path
+from expdb.recipes.data import Source, _fetched
+root = Path(sys.argv[1])
+def read(download):
+    if not (root / "whole").exists():
+        if not download:
+            raise RuntimeError("not there")
+        (root / "part").mkdir()
+        time.sleep(0.5)
+        (root / "whole").touch()
+        (root / "part").rmdir()
+        print("fetched")
+    return 1
+_fetched(Source("cifar10", root, download=True), read)
+"""
+
+
+def test_of_runs_that_start_together_one_fetches_the_data(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FETCHER, str(tmp_path / "data")]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") for _ in range(3)]
+    said = [one.communicate()[0] for one in started]
+    assert [one.returncode for one in started] == [0, 0, 0]
+    assert sorted(said) == ["", "", "fetched\n"]
+
+
+def test_a_fetch_that_fails_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RecipeError, match="cifar10 cannot be fetched"):
+        data.load(Source("cifar10", tmp_path / "file" / "data", download=True))
 
 
 def test_a_folder_without_pictures_or_with_too_few_is_refused(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def decoded(paths: Sequence[Path], size: int, folder: Path, threads: int = 0) ->
         folder.mkdir(parents=True, exist_ok=True)
         found = _opened(place, made_from)
         if found is None:
-            with _alone(place) as locked:
+            with alone(place) as locked:
                 # Another may have written it while this one waited.
                 found = _opened(place, made_from, say=True)
                 if found is None:
@@ -145,8 +145,8 @@ def _picture(path: Path, size: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _alone(place: Path) -> Iterator[bool]:
-    """Wait until no other process writes this cache. False where the file system knows no locks.
+def alone(place: Path) -> Iterator[bool]:
+    """Wait until no other process is at work on this place. False where the file system knows no locks.
 
     Without a lock two writers do the same work twice, and the later one's equal file stays.
     """

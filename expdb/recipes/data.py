@@ -5,6 +5,7 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -189,29 +190,60 @@ def _cifar10(source: Source) -> Data:
         raise RecipeError("CIFAR-10's pictures are kept at 32: give --stored-size 32, and --size what the model sees")
     parts = []
     for train in (True, False):
-        try:
-            found = CIFAR10(source.root, train=train, download=source.download)
-        except RuntimeError as error:
-            raise RecipeError(f"{source.root}: {error}; --download fetches it") from error
+
+        def read(download: bool, train: bool = train) -> Any:
+            return CIFAR10(source.root, train=train, download=download)
+
+        found = _fetched(source, read)
         pixels = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
         parts.append(Images.whole(pixels, torch.tensor(found.targets)))
     return Data("cifar10", parts[0], parts[1], tuple(found.classes), CIFAR10_MEAN, CIFAR10_STD, source.size)
 
 
-def _caltech101(source: Source) -> Data:
-    """8,677 pictures in 101 classes, without BACKGROUND_Google; 6,941 to train on and 1,736 to test on."""
+def _caltech101(source: Source, *, pictures: int = 8677, classes: int = 101) -> Data:
+    """8,677 pictures in 101 classes, without BACKGROUND_Google; 6,941 to train on and 1,736 to test on.
+
+    RecipeError where there are others: a download that was cut short looks like a data set.
+    """
     from torchvision.datasets import Caltech101
 
-    try:
-        found = Caltech101(source.root, download=source.download)
-    except (RuntimeError, FileNotFoundError) as error:
-        raise RecipeError(f"{source.root}: {error}; --download fetches it") from error
+    def read(download: bool) -> Any:
+        found = Caltech101(source.root, download=download)
+        if (len(found.y), len(found.categories)) != (pictures, classes):
+            raise RecipeError(
+                f"{found.root}: {len(found.y):,} pictures in {len(found.categories)} classes, not {pictures:,} in"
+                f" {classes}; delete that folder and fetch it again with --download, or take it as --data folder"
+            )
+        return found
+
+    found = _fetched(source, read)
     below = Path(found.root) / "101_ObjectCategories"
     paths = [
         below / found.categories[label] / f"image_{number:04d}.jpg"
         for number, label in zip(found.index, found.y, strict=True)
     ]
     return _pictures(source, "caltech101", paths, found.y, found.categories)
+
+
+def _fetched(source: Source, read: Callable[[bool], Any]) -> Any:
+    """torchvision's data set that read makes, fetched if it is not there; read takes whether to.
+
+    One process at a time fetches: the runs of a sweep would unpack into each other's files.
+    """
+    try:
+        return read(False)
+    except (RecipeError, RuntimeError, OSError, ValueError) as error:
+        if not source.download:
+            if isinstance(error, RecipeError):
+                raise
+            raise RecipeError(f"{source.root}: {error}; --download fetches it") from error
+    try:
+        source.root.mkdir(parents=True, exist_ok=True)
+        with cache.alone(source.root / f".{source.data}"):
+            # Another may have fetched it while this one waited: then read only reads.
+            return read(True)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise RecipeError(f"{source.root}: {source.data} cannot be fetched: {error}") from error
 
 
 def _folder(source: Source) -> Data:
