@@ -27,7 +27,6 @@ from expdb.options import (
     headers,
     named_groups,
     pairs,
-    settings_of_file,
 )
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ def parse(
     from expdb import explain as why
     from expdb import feedback, parsers, plugins, preview, settings
 
-    settings_of_file()
+    settings.in_force()
     if save is not None and pattern is None:
         raise UsageError("--save keeps a --pattern")
     if pattern is not None and as_format is not None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from expdb import live
+from expdb import live, settings
 from expdb.errors import ExpdbError, InputError
 from expdb.runners import keeper as keeping
 from expdb.runners import local, slots
@@ -97,7 +97,8 @@ def ensure(database: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd="/",
+            # From here upward lies the expdb.toml of the project.
+            cwd=queue,
             start_new_session=True,
         )
 
@@ -257,4 +258,9 @@ def main() -> None:
             if time.monotonic() > until:
                 return
             time.sleep(_LOOK_S)
+    try:
+        settings.in_force()
+    except InputError as error:
+        # What is wrong there now was right when the runs were queued: they go on.
+        _say(error.message)
     Dispatcher(database).run()

@@ -47,10 +47,8 @@ def open(db: str | os.PathLike[str] | None = None) -> "Results":
     Raises MissingExtraError without pandas, NotFoundError where there is no database.
     """
     need("pandas", extra="pandas")
-    found = settings.load()
-    if found.aliases or found.better:
-        metrics.extend(found.aliases, found.better)
-    return Results(settings.database_path(None if db is None else Path(db), named=found.database))
+    named = settings.in_force().database
+    return Results(settings.database_path(None if db is None else Path(db), named=named))
 
 
 class Results:

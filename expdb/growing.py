@@ -89,10 +89,13 @@ class Growing:
         self._seen, began = state, time.monotonic()
         try:
             tail = self._tail
+            if tail and (tail.inode != state[1] or tail.size_bytes > state[0]):
+                # Another file in its place, or one that was cut.
+                tail = None
             if tail and whole and state[0] > KEEP_BYTES and self._ends_its_last_line():
                 # To read it all again would keep the others waiting.
                 return self._read_on(tail, writer, state[0])
-            if tail and not whole and tail.inode == state[1] and tail.size_bytes <= state[0]:
+            if tail and not whole:
                 news = self._read_on(tail, writer, tail.size_bytes + _PIECE_BYTES)
                 if news or state[0] - tail.size_bytes < _PIECE_BYTES:
                     return news

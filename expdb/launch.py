@@ -186,8 +186,8 @@ def plan(order: Order) -> tuple[Planned, ...]:
             varied = {key: said[key] for key in (*several, *(("seed",) if len(seeds) > 1 else ()))}
             title = " ".join([name, *(f"{key}={value}" for key, value in varied.items())])
             own = seed if seed is not None else _whole(params.get("seed"))
-            print_ = _fingerprint((*order.command, *stated), params, own)
-            out.append(Planned(title, filled(order.command, said), params, own, varied, print_))
+            fingerprint = _fingerprint((*order.command, *stated), params, own)
+            out.append(Planned(title, filled(order.command, said), params, own, varied, fingerprint))
     return tuple(out)
 
 

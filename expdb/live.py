@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from expdb import __version__, launch, parsers, plugins, runners, settings
@@ -190,20 +191,18 @@ class Follower:
             launched.put_words(self._writer, self.run_id, {}, {"expdb.error": ended.error})
 
     def _hide_secrets(self) -> None:
-        """While it was to be run, the command was kept as it is."""
+        """While it was to be run, the command was kept as it is, and nobody else could read it."""
         spec = self.spec
         command, template = self._masked(), tuple(mask_command(spec.template))
         self.folder.rewrite(replace(spec, command=command, template=template))
 
     def _masked(self) -> tuple[str, ...]:
         """The command without tokens, those among the params too, wherever it says them."""
-        out = mask_command(self.spec.command)
-        for key in self.spec.params:
-            if is_secret(key):
-                # What stands in the place of `{key}`, the template tells.
-                out = [HIDDEN if f"{{{key}}}" in word or f"{{{key.replace('_', '-')}}}" in word else said
-                       for word, said in zip((*self.spec.template, *[""] * len(out)), out, strict=False)]  # fmt: skip
-        return tuple(out)
+        secret = [key for key in self.spec.params if is_secret(key)]
+        places = [f"{{{name}}}" for key in secret for name in (key, key.replace("_", "-"))]
+        # What stands in the place of `{key}`, the template tells; behind it come words of their own.
+        words = zip_longest(mask_command(self.spec.command), self.spec.template, fillvalue="")
+        return tuple(HIDDEN if any(place in word for place in places) else said for said, word in words)
 
     def _last_sign_ms(self) -> int | None:
         """When a lost run was last heard of."""
@@ -231,14 +230,10 @@ class Follower:
         standing = news.standing
         if standing.kind != "same" or news.again:
             intake.write(self._writer, head, standing, news.events, again=news.again, into=self.run_id, apart=True)
+        if not whole or not standing.here or news.read_on:
+            return
         source_id = self._writer.source_at(news.head.place)
-        if (
-            whole
-            and standing.here
-            and not news.read_on
-            and source_id is not None
-            and not self._says_the_same(news, source_id)
-        ):
+        if source_id is not None and not self._says_the_same(news, source_id):
             # What was read on, a part at a time, said less than the whole does.
             standing = replace(standing, kind="same", source_id=source_id)
             intake.write(self._writer, head, standing, news.events, again=True, into=self.run_id, apart=True)
@@ -317,6 +312,7 @@ class Books:
         self._path = database
         self._said = said
         self._database: Database | None = None
+        self._known: parsers.Parsers | None = None
         self._followers: dict[str, tuple[Follower, ExitStack]] = {}
         self._not_before = 0.0
         self._trouble = ""
@@ -366,7 +362,8 @@ class Books:
         with ExitStack() as stack:
             if not stack.enter_context(owned(folder)):
                 return None
-            follower = Follower(self._database, folder)
+            self._known = self._known or plugins.all_parsers()
+            follower = Follower(self._database, folder, self._known)
             self._followers[folder.uid] = follower, stack.pop_all()
         return follower
 
@@ -434,11 +431,11 @@ def folder_of(database: Path, text: str) -> RunFolder:
     """The folder of the run that is meant; NotFoundError where it was not launched."""
     with Database(database) as opened:
         record = reader.run(opened, reader.find_run(opened, text))
-        above = launched.above(opened, record.id)
+        above = launched.parent(opened, record.id)
     folder = RunFolder(root_of(database) / record.uid)
     if above and not folder.path.exists():
         # One of several trainings that one command ran.
-        folder = RunFolder(root_of(database) / above)
+        folder = RunFolder(root_of(database) / above[0])
     if not (folder.path / "spec.json").is_file():
         raise NotFoundError(f"{record.name} was not launched from here: it has no run folder", hint=str(folder.path))
     return folder

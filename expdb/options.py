@@ -9,7 +9,7 @@ import typer
 from expdb.errors import ExpdbError, UsageError
 
 if TYPE_CHECKING:
-    from expdb.settings import Settings
+    pass
 
 
 def _complete(statement: str, incomplete: str) -> list[str]:
@@ -63,19 +63,7 @@ def database_path(option: Path | None) -> Path:
     """The database that is meant."""
     from expdb import settings
 
-    return settings.database_path(option, named=settings_of_file().database)
-
-
-def settings_of_file() -> "Settings":
-    """What expdb.toml says; from here on its words are known to every reader."""
-    from expdb import settings
-
-    found = settings.load()
-    if found.aliases or found.better:
-        from expdb import metrics
-
-        metrics.extend(found.aliases, found.better)
-    return found
+    return settings.database_path(option, named=settings.in_force().database)
 
 
 def pairs(texts: list[str] | None, flag: str) -> dict[str, str]:

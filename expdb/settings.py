@@ -51,6 +51,17 @@ def load() -> Settings:
     return Settings()
 
 
+def in_force() -> Settings:
+    """What expdb.toml says; from here on its words are known to every reader of this process."""
+    found = load()
+    if found.aliases or found.better:
+        # Only who has the file pays for the table.
+        from expdb import metrics
+
+        metrics.extend(found.aliases, found.better)
+    return found
+
+
 def check_pattern_name(name: str) -> None:
     """Raise UsageError for what cannot be a pattern's name, or is one already."""
     if not _PATTERN_NAME.fullmatch(name):

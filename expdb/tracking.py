@@ -331,6 +331,7 @@ class _Own:
         from expdb import live
 
         try:
+            settings.in_force()
             live.settle(self.database, [self.folder.name])
         except ExpdbError as problem:
             say(f"the run is not in the database yet: {problem.message}; its folder keeps it: {self.folder}")

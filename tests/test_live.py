@@ -248,3 +248,24 @@ def test_a_very_long_log_is_not_read_again_at_its_end(database: Database, tmp_pa
     follower.look()
     assert points(record(database, folder)) == {"train/loss": 42_000}
     assert_sound(database)
+
+
+def test_a_very_long_log_that_another_one_replaces_is_read_from_its_beginning(
+    database: Database, tmp_path: Path
+) -> None:
+    folder = folder_for(database, "pass", tmp_path)
+    local.start(folder)
+    until(lambda: ended(folder), "the end")
+    (folder.path / "exit.json").rename(folder.path / "kept.json")
+    follower = live.Follower(database, folder)
+    folder.log_path.write_text("".join(f"step {n} loss {1 / (n + 1):.8f}\n" for n in range(2_000)))
+    follower.look(State("running"))
+    other = folder.path / "other"
+    other.write_text("".join(f"step {n} loss {2 / (n + 1):.8f} " + "." * 400 + "\n" for n in range(42_000)))
+    assert other.stat().st_size > KEEP_BYTES
+    other.replace(folder.log_path)
+    (folder.path / "kept.json").rename(folder.path / "exit.json")
+    follower.look()
+    found = record(database, folder)
+    assert points(found) == {"train/loss": 42_000}
+    assert curve(database, found, "train/loss")[0] == (0, 2.0)

@@ -581,6 +581,18 @@ def test_a_sweep_ends_with_what_became_of_it(lab: Path) -> None:
     assert "exit code 3" in done.stderr
 
 
+def test_words_of_expdb_toml_are_known_to_whoever_follows_a_run(lab: Path) -> None:
+    (lab / "expdb.toml").write_text('[aliases]\n"my score" = "test/score"\n')
+    prints = ("--", sys.executable, "-c", "print('epoch 1 my score 0.5'); print('epoch 2 my score 0.6')")
+    assert expdb("run", "--name", "here", *prints, cwd=lab).returncode == 0
+    assert expdb("run", "--name", "queued", "-s", "n=1,2", *prints, cwd=lab).returncode == 0
+    logs = "import expdb\nwith expdb.start_run(name='logged') as run: run.log({'my score': 1.0})"
+    subprocess.run([sys.executable, "-c", logs], cwd=lab, check=True, env=environment())
+    assert {name: set(points(run)) for name, run in runs(lab).items()} == {
+        name: {"test/score"} for name in ("here", "queued n=1", "queued n=2", "logged")
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

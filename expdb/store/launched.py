@@ -216,12 +216,6 @@ def points_of(writer: Writer, source_id: int) -> Counter[str]:
     return Counter(dict(rows.fetchall()))
 
 
-def above(database: Database, run_id: int) -> str | None:
-    """The uid of the run that a run belongs to."""
-    rows = database.rows("SELECT p.uid FROM run r JOIN run p ON p.id = r.parent_id WHERE r.id = ?", (run_id,))
-    return str(rows[0][0]) if rows else None
-
-
 def below(database: Database, uid: str) -> list[str]:
     """The names of the further runs that a run's log tells of."""
     query = "SELECT r.name FROM run r JOIN run p ON p.id = r.parent_id WHERE p.uid = ? AND r.deleted_ms IS NULL"
