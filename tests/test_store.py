@@ -135,7 +135,7 @@ def test_the_views_answer_what_a_person_asks(database: Database, write_log: Writ
 
 def test_a_database_of_another_version_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    for version, words, hint in (("2", "a newer expdb", "upgrade"), ("0", "an older expdb", "ingest its logs")):
+    for version, words, hint in (("999", "a newer expdb", "upgrade"), ("0", "an older expdb", "ingest its logs")):
         with Database.create(tmp_path / "fresh.db") as fresh, fresh.transaction() as connection:
             connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (version,))
         (tmp_path / "fresh.db").replace(path)

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from expdb.errors import DatabaseError, NotFoundError, UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_S = 5.0
 # A blank file stays blank for this long where its creator has been kept waiting.
 _BLANK_S = 0.3

@@ -247,6 +247,17 @@ class RunDataset(SQLModel, table=True):
     context: str | None = None
 
 
+class RunDatasetTag(SQLModel, table=True):
+    """What was written about a run's reading of a data set, but for its context."""
+
+    __tablename__ = "run_dataset_tag"
+
+    run_id: int = Field(primary_key=True, foreign_key="run.id", ondelete="CASCADE")
+    dataset_id: int = Field(primary_key=True, foreign_key="dataset.id", ondelete="CASCADE")
+    key: str = Field(primary_key=True)
+    value: str
+
+
 class LoggedModel(SQLModel, table=True):
     """A model that a run wrote, as MLflow names it."""
 
@@ -264,6 +275,83 @@ class LoggedModel(SQLModel, table=True):
     created_ms: int = Field(sa_type=BigInteger)
     updated_ms: int = Field(sa_type=BigInteger)
     deleted_ms: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class LoggedModelParam(SQLModel, table=True):
+    """What was chosen before a logged model was made."""
+
+    __tablename__ = "logged_model_param"
+
+    model_id: int = Field(primary_key=True, foreign_key="logged_model.id", ondelete="CASCADE")
+    key: str = Field(primary_key=True)
+    value: str
+
+
+class LoggedModelTag(SQLModel, table=True):
+    """What was written about a logged model."""
+
+    __tablename__ = "logged_model_tag"
+
+    model_id: int = Field(primary_key=True, foreign_key="logged_model.id", ondelete="CASCADE")
+    key: str = Field(primary_key=True)
+    value: str
+
+
+class LoggedModelMetric(SQLModel, table=True):
+    """A number that a run's client said of a logged model, on a data set where it named one; NULL is NaN.
+
+    It is a point of the run's curve too. seq: order of arrival.
+    """
+
+    __tablename__ = "logged_model_metric"
+
+    model_id: int = Field(primary_key=True, foreign_key="logged_model.id", ondelete="CASCADE")
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
+    run_id: int = Field(foreign_key="run.id", ondelete="CASCADE", index=True)
+    key: str
+    step: int = Field(sa_type=BigInteger)
+    value: float | None = None
+    time_ms: int = Field(sa_type=BigInteger)
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+class RunModel(SQLModel, table=True):
+    """A run read a logged model, or wrote it. direction: input or output."""
+
+    __tablename__ = "run_model"
+
+    run_id: int = Field(primary_key=True, foreign_key="run.id", ondelete="CASCADE")
+    model_id: int = Field(primary_key=True, foreign_key="logged_model.id", ondelete="CASCADE")
+    direction: str = Field(primary_key=True)
+    step: int = Field(primary_key=True, sa_type=BigInteger)
+
+
+class Counterpart(SQLModel, table=True):
+    """The same run in another store: pulled from there, or pushed to it.
+
+    store: the other store's name for itself; other_uid: the run's there. direction: pull or push. synced_ms: when
+    everything had arrived, NULL while it is under way.
+    """
+
+    __tablename__ = "counterpart"
+
+    store: str = Field(primary_key=True)
+    other_uid: str = Field(primary_key=True)
+    run_id: int = Field(foreign_key="run.id", ondelete="CASCADE", index=True)
+    direction: str
+    synced_ms: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class CounterpartName(SQLModel, table=True):
+    """What a key is called in the other store, where that refuses ours. kind: metric, param or tag."""
+
+    __tablename__ = "counterpart_name"
+
+    store: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    ours: str = Field(primary_key=True)
+    theirs: str
 
 
 class Artifact(SQLModel, table=True):

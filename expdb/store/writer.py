@@ -15,6 +15,10 @@ from expdb.store.database import Database, translated
 from expdb.store.likeness import Likeness, Outline
 
 _POINTS_AT_ONCE = 50_000
+_OF_A_RUN = (
+    *("metric", "param", "tag", "run_source", "edit", "artifact", "provenance", "run_dataset", "run_dataset_tag"),
+    *("run_model", "logged_model_metric", "counterpart", "finding"),
+)
 
 Kind = Literal["new", "same", "grown", "changed"]
 
@@ -306,7 +310,7 @@ def delete_run(connection: sqlite3.Connection, run_id: int) -> int:
     points = 0
     for (metric_id,) in connection.execute("SELECT id FROM metric WHERE run_id = ?", (run_id,)).fetchall():
         points += connection.execute(sql.DELETE_POINTS, (metric_id,)).rowcount
-    for table in ("metric", "param", "tag", "run_source", "edit", "artifact", "provenance", "run_dataset", "finding"):
+    for table in _OF_A_RUN:
         connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
     connection.execute("UPDATE logged_model SET run_id = NULL WHERE run_id = ?", (run_id,))
     connection.execute("UPDATE run SET parent_id = NULL WHERE parent_id = ?", (run_id,))
