@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
-from expdb import __version__, launching
+from expdb import __version__, launching, reporting
 from expdb.errors import AmbiguousError, ExpdbError, NotFoundError, UsageError
 from expdb.options import (
     As,
@@ -500,6 +500,7 @@ def _show(table: "Table", format_name: str | None, output: Path | None) -> None:
 
 
 launching.register(app)
+reporting.register(app)
 
 
 def main() -> NoReturn:
