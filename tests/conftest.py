@@ -5,11 +5,15 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from expdb.store.database import Database
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 LINE = "epoch {0},\tloss {1:.4f},\ttrain accuracy {2:.3f},\ttest accuracy {3:.3f},\tuse time {4:.3f}\n"
 WriteLog = Callable[..., Path]
@@ -41,6 +45,19 @@ def database(tmp_path: Path) -> Iterator[Database]:
     """An empty database, open for writing, at the place a project has it."""
     with Database.create(tmp_path / "runs" / "expdb.db") as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Chrome]":
+    """A headless Chromium, one for the tests of a file: starting it takes a second. See browsers.py."""
+    import browsers
+
+    driver, profile = browsers.start()
+    try:
+        yield driver
+    finally:
+        driver.quit()
+        shutil.rmtree(profile, ignore_errors=True)
 
 
 @pytest.fixture
