@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
-from expdb import __version__, launching, reporting
+from expdb import __version__, keeping, launching, reporting
 from expdb.errors import AmbiguousError, ExpdbError, NotFoundError, UsageError
 from expdb.options import (
     As,
@@ -47,8 +47,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-db_app = typer.Typer(help="The database as a whole.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(db_app, name="db")
 
 
 @app.callback(invoke_without_command=True)
@@ -398,40 +396,6 @@ def restore(
         print(f"restored {len(ids)} {_runs(ids)}")
 
 
-@db_app.command("info")
-def db_info(db: Db = None) -> None:
-    """Show where the database is and what it holds."""
-    from expdb import feedback
-    from expdb.store import upkeep
-
-    with _database(database_path(db)) as database:
-        feedback.described(upkeep.info(database))
-
-
-@db_app.command("check")
-def db_check(db: Db = None) -> None:
-    """Check summaries against points, and sources against files."""
-    from expdb import feedback
-    from expdb.store import upkeep
-
-    with _database(database_path(db)) as database:
-        total = upkeep.info(database).counts["run"]
-        with feedback.progress(total) as step:
-            faults = upkeep.check(database, step)
-    if feedback.checked(faults, total):
-        raise typer.Exit(1)
-
-
-@db_app.command("backup")
-def db_backup(target: Annotated[Path, typer.Argument(help="A file that does not exist yet.")], db: Db = None) -> None:
-    """Copy it into one file, also while others write to it."""
-    from expdb.store import upkeep
-
-    with _database(database_path(db)) as database:
-        size = upkeep.backup(database, target)
-    print(f"{_plain(str(target))}: {size:,} bytes")
-
-
 class _NoDatabase:
     """A dry run without a database to compare with."""
 
@@ -501,6 +465,7 @@ def _show(table: "Table", format_name: str | None, output: Path | None) -> None:
 
 launching.register(app)
 reporting.register(app)
+keeping.register(app)
 
 
 def main() -> NoReturn:

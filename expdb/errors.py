@@ -6,6 +6,7 @@ ExpdbError                 1   something was refused
 ├── NotFoundError          3   no such run, experiment, metric or database
 │   └── AmbiguousError     3   more than one fits; the candidates are named
 ├── DatabaseError          4   the database cannot be opened, read or written
+│   └── OutdatedError      4   its schema is older than ours
 ├── InputError             1   a file that cannot be read as what it is
 └── MissingExtraError      1   an optional package is not installed
 """
@@ -58,6 +59,10 @@ class DatabaseError(ExpdbError):
     """The database cannot be opened, read or written."""
 
     exit_code = 4
+
+
+class OutdatedError(DatabaseError):
+    """The database has an older schema, which is upgraded only when that is asked for."""
 
 
 class InputError(ExpdbError):

@@ -19,6 +19,7 @@ from conftest import requires
 from sqlmodel import SQLModel
 
 from expdb.errors import DatabaseError
+from expdb.store.database import SCHEMA_VERSION, VERSION_TABLE
 from expdb.store.schema import VIEWS, create_postgresql
 
 TABLES = SQLModel.metadata.tables
@@ -150,10 +151,13 @@ def test_tables_and_columns_are_the_declared_ones(postgres: Any) -> None:
     found: dict[str, dict[str, bool]] = {}
     for table, column, nullable in rows:
         found.setdefault(table, {})[column] = nullable
+    assert found.pop(VERSION_TABLE) == {"version_num": False}
     assert found == {name: {c.name: bool(c.nullable) for c in t.columns} for name, t in TABLES.items()}
     views = postgres.execute("SELECT table_name FROM information_schema.views WHERE table_schema = 'public'").fetchall()
     assert {name for (name,) in views} == set(VIEWS)
-    assert postgres.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall() == [("1",)]
+    assert postgres.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall() == [
+        (str(SCHEMA_VERSION),)
+    ]
     assert postgres.execute("SELECT id, name FROM experiment").fetchall() == [(0, "Default")]
 
 

@@ -19,7 +19,7 @@ from sqlmodel import SQLModel
 from expdb.errors import AmbiguousError, DatabaseError, ExpdbError, NotFoundError, UsageError
 from expdb.records import Summary
 from expdb.store import editing, reader, statements, upkeep
-from expdb.store.database import Database, ReadOnlySql, on_network
+from expdb.store.database import VERSION_TABLE, Database, ReadOnlySql, on_network
 from expdb.store.places import located, stored
 from expdb.store.reader import MetricRecord
 from expdb.store.schema import VIEWS
@@ -79,7 +79,7 @@ def test_summaries_are_written_and_read_in_one_order(database: Database) -> None
 
 def test_the_created_database_is_the_declared_one(database: Database) -> None:
     made = {name for (name,) in database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert made - {"sqlite_sequence"} == set(TABLES)
+    assert made - {"sqlite_sequence", VERSION_TABLE} == set(TABLES)
     for name, table in TABLES.items():
         found = {row[1]: (bool(row[3]), bool(row[5])) for row in database.rows(f"PRAGMA table_info({name})")}
         assert found == {c.name: (not c.nullable, c.primary_key) for c in table.columns}, name
@@ -105,7 +105,7 @@ def test_columns_that_may_exceed_32_bits_are_bigint() -> None:
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_the_ddl_makes_every_table_and_view(dialect: str) -> None:
     made = re.findall(r"^CREATE (?:TABLE|VIEW) (\w+)", "\n".join(ddl(dialect)), re.MULTILINE)
-    assert sorted(made) == sorted([*TABLES, *VIEWS])
+    assert sorted(made) == sorted([*TABLES, *VIEWS, VERSION_TABLE])
 
 
 def test_the_views_answer_what_a_person_asks(database: Database, write_log: WriteLog) -> None:
@@ -135,7 +135,7 @@ def test_the_views_answer_what_a_person_asks(database: Database, write_log: Writ
 
 def test_a_database_of_another_version_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    for version, words, hint in (("999", "a newer expdb", "upgrade"), ("0", "an older expdb", "ingest its logs")):
+    for version, words, hint in (("999", "a newer expdb", "upgrade"), ("0", "an older expdb", "expdb db upgrade")):
         with Database.create(tmp_path / "fresh.db") as fresh, fresh.transaction() as connection:
             connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (version,))
         (tmp_path / "fresh.db").replace(path)

@@ -12,9 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
-from expdb.errors import DatabaseError, NotFoundError, UsageError
+from expdb.errors import DatabaseError, NotFoundError, OutdatedError, UsageError
 
 SCHEMA_VERSION = 2
+# Alembic's own, under a name that no other program's migrations in the same database have.
+VERSION_TABLE = "schema_revision"
 BUSY_S = 5.0
 # A blank file stays blank for this long where its creator has been kept waiting.
 _BLANK_S = 0.3
@@ -143,7 +145,7 @@ class Database:
         # A reader of a database in a folder it may not write to cannot share memory with writers.
         for query in ("mode=rw",) if self.write else ("mode=ro", "mode=ro&immutable=1"):
             try:
-                connection = _open(self.path, query)
+                connection = opened(self.path, query)
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
                 if self.write:
                     connection.execute(f"PRAGMA cache_size = -{_CACHE_BYTES >> 10}")
@@ -187,17 +189,7 @@ class Database:
         found = self.rows("SELECT value FROM meta WHERE key = 'schema_version'")
         if not found or not str(found[0][0]).isdecimal():
             raise DatabaseError(f"{self.path} does not say its schema's version", hint=_RESTORE)
-        version = int(found[0][0])
-        if version > SCHEMA_VERSION:
-            raise DatabaseError(
-                f"{self.path} was written by a newer expdb (schema {version}, this one knows {SCHEMA_VERSION})",
-                hint="pip install --upgrade expdb",
-            )
-        if version < SCHEMA_VERSION:
-            raise DatabaseError(
-                f"{self.path} was written by an older expdb (schema {version}, this one needs {SCHEMA_VERSION})",
-                hint="keep the file, and ingest its logs into a new database",
-            )
+        check_version(int(found[0][0]), str(self.path))
 
     def _tables(self) -> set[str]:
         return {name for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -206,7 +198,7 @@ class Database:
         """Whether another process is making the tables in this blank file; it is waited for."""
         until = time.monotonic() + _BLANK_S
         try:
-            connection = _open(self.path, "mode=rw")
+            connection = opened(self.path, "mode=rw")
         except sqlite3.Error:
             return False
         try:
@@ -278,18 +270,38 @@ def _refused(error: Exception) -> UsageError:
     return UsageError(f"SQLite says: {text}", hint=hint)
 
 
-def _open(path: Path, query: str) -> sqlite3.Connection:
+def opened(path: Path, query: str) -> sqlite3.Connection:
+    """A connection of SQLite's own, without any check. query: mode=ro, mode=rw or mode=rwc."""
     # A URI takes any file name: its bytes are percent-encoded.
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?{query}", uri=True, isolation_level=None, timeout=BUSY_S, cached_statements=256
     )
 
 
+def revision(version: int) -> str:
+    """What Alembic calls a version of the schema."""
+    return f"{version:04d}"
+
+
+def check_version(version: int, name: str) -> None:
+    """Return where the schema is ours. Raises OutdatedError, or DatabaseError for a newer one, with what to type."""
+    if version > SCHEMA_VERSION:
+        raise DatabaseError(
+            f"{name} was written by a newer expdb (schema {version}, this one knows {SCHEMA_VERSION})",
+            hint="pip install --upgrade expdb",
+        )
+    if version < SCHEMA_VERSION:
+        raise OutdatedError(
+            f"{name} was written by an older expdb (schema {version}, this one needs {SCHEMA_VERSION})",
+            hint="expdb db upgrade (with the same --db) keeps a copy of it and brings it up to date",
+        )
+
+
 def _is_blank(path: Path) -> bool:
     """Whether the file is empty, or a database in which its creator has not come to the tables yet."""
     if path.stat().st_size == 0:
         return True
-    connection = _open(path, "mode=rw")
+    connection = opened(path, "mode=rw")
     try:
         return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
     finally:
@@ -326,7 +338,7 @@ def _create_beside(path: Path, texts: Sequence[str]) -> bool:
 
 
 def _fill(path: Path, texts: Sequence[str]) -> None:
-    connection = _open(path, "mode=rwc")
+    connection = opened(path, "mode=rwc")
     try:
         # Two creators may meet here: one makes the tables, the other waits and finds them.
         connection.execute("BEGIN IMMEDIATE")

@@ -7,12 +7,23 @@ so whatever counts steps, lines, milliseconds or bytes says BIGINT.
 
 from functools import cache
 
-from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlmodel import Field, SQLModel
 
-from expdb.store.database import SCHEMA_VERSION
+from expdb.store.database import SCHEMA_VERSION, VERSION_TABLE, revision
 
 
 class Meta(SQLModel, table=True):
@@ -463,6 +474,15 @@ def statements(dialect: str) -> tuple[str, ...]:
         out += [str(CreateIndex(index).compile(dialect=engine)).strip() for index in indexes]
     out += [f"CREATE VIEW {name} AS{body}" for name, body in VIEWS.items()]
     out.append(f"INSERT INTO meta (key, value) VALUES ('schema_version', '{SCHEMA_VERSION}')")
+    # As Alembic makes it, so that the first upgrade finds where it stands.
+    version = Table(
+        VERSION_TABLE,
+        MetaData(),
+        Column("version_num", String(32), nullable=False),
+        PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+    )
+    out.append(str(CreateTable(version).compile(dialect=engine)).strip())
+    out.append(f"INSERT INTO {VERSION_TABLE} (version_num) VALUES ('{revision(SCHEMA_VERSION)}')")
     out.append("INSERT INTO experiment (id, name, created_ms, updated_ms) VALUES (0, 'Default', 0, 0)")
     return tuple(out)
 

@@ -119,6 +119,11 @@ def _sources(database: Database) -> list[Fault]:
 
 def backup(database: Database, target: Path) -> int:
     """Copy the database, also while others write to it; the copy's size in bytes. Never replaces a file."""
+    return copied(database.connection, database.path, target)
+
+
+def copied(connection: sqlite3.Connection, path: Path, target: Path) -> int:
+    """As `backup`, of a database of any schema that lies in path."""
     if not target.name:
         raise UsageError(f"{str(target)!r} is a folder, not a file")
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
@@ -127,8 +132,8 @@ def backup(database: Database, target: Path) -> int:
             raise FileExistsError
         try:
             with closing(sqlite3.connect(partial)) as copy:
-                database.connection.backup(copy)
-                _move_places(copy, database.path, target)
+                connection.backup(copy)
+                _move_places(copy, path, target)
             _place(partial, target)
             return target.stat().st_size
         finally:
@@ -141,6 +146,8 @@ def backup(database: Database, target: Path) -> int:
 
 def _move_places(copy: sqlite3.Connection, old: Path, new: Path) -> None:
     """Paths relative to the old database, made relative to the new one."""
+    if os.path.abspath(old.parent) == os.path.abspath(new.parent):
+        return
     with copy:
         for rowid, place in copy.execute("SELECT rowid, path FROM source_place WHERE path <> ?", (STDIN,)).fetchall():
             moved = stored(located(place, old), new)
