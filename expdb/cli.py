@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
-from expdb import __version__, keeping, launching, reporting
-from expdb.errors import AmbiguousError, ExpdbError, NotFoundError, UsageError
+from expdb import __version__, comparing, keeping, launching, reporting
+from expdb.current import current, database_at
+from expdb.errors import AmbiguousError, ExpdbError, UsageError
 from expdb.options import (
     As,
     Columns,
@@ -107,7 +108,7 @@ def ingest(
         return
     items, missing = verb.collect(paths, path)
     try:
-        with feedback.progress(len(items)) as step, _database(path, "dry-run" if dry_run else "create") as database:
+        with feedback.progress(len(items)) as step, database_at(path, "dry-run" if dry_run else "create") as database:
             outcome = verb.ingest(database, items, request, step)
     finally:
         feedback.faulty()
@@ -123,7 +124,7 @@ def _watch(paths: list[str], request: "Request", path: Path, every_s: float) -> 
 
     if request.again or request.copy or request.dry_run or "-" in paths:
         raise UsageError("--watch adds what is new in files: without --again, --copy, --dry-run and -")
-    watch = verb.Watch(paths, request, path, lambda: _database(path, "create"))
+    watch = verb.Watch(paths, request, path, lambda: database_at(path, "create"))
     watch.check()
     feedback.watched(watch, every_s)
 
@@ -219,7 +220,7 @@ def ls(
     condition = expressions.parse_condition(where) if where else None
     if live and experiments:
         raise UsageError("--live lists runs, --experiments experiments; choose one")
-    with _current(database_path(db)) as database:
+    with current(database_path(db)) as database:
         if experiments:
             found = listing.experiments(database)
         else:
@@ -233,42 +234,11 @@ def show(run: Run, db: Db = None) -> None:
     from expdb import feedback
     from expdb.store import reader
 
-    with _current(database_path(db)) as database:
+    with current(database_path(db)) as database:
         feedback.shown(database, reader.run(database, reader.find_run(database, run)))
 
 
-@app.command()
-def compare(
-    runs: Runs = None,
-    experiment: Experiment = None,
-    where: Where = None,
-    columns: Annotated[
-        Optional[str], typer.Option("--columns", help="e.g. run, best(test/accuracy) as acc", metavar="EXPR,...")
-    ] = None,
-    sort: Annotated[
-        Optional[str], typer.Option("--sort", help="Best first for metrics; -EXPR turns it round.", metavar="EXPR")
-    ] = None,
-    top: Annotated[Optional[int], typer.Option("--top", min=1, help="Only the first N rows.", metavar="N")] = None,
-    format_name: Format = None,
-    output: Output = None,
-    db: Db = None,
-) -> None:
-    """Compare runs: a table for terminal, blog or spreadsheet."""
-    from expdb import compare as verb
-    from expdb import expressions
-
-    query = verb.Query(
-        experiment=experiment,
-        runs=tuple(runs or ()),
-        where=expressions.parse_condition(where) if where else None,
-        columns=expressions.parse_columns(columns) if columns else (),
-        sort=expressions.parse_operand(sort.removeprefix("-")) if sort else None,
-        descending=bool(sort and sort.startswith("-")),
-        top=top,
-    )
-    with _current(database_path(db)) as database:
-        found = verb.compare(database, query)
-    _show(found, format_name, output)
+app.command()(comparing.compare)
 
 
 @app.command()
@@ -282,7 +252,7 @@ def blame(
     from expdb import feedback, provenance
     from expdb.store import reader
 
-    with _current(database_path(db)) as database:
+    with current(database_path(db)) as database:
         record = reader.run(database, reader.find_run(database, run))
         feedback.blamed(provenance.blame(database, record, reader.metric_of(database, record, metric), step))
 
@@ -293,7 +263,7 @@ def diff(a: Run, b: Run, format_name: Format = None, output: Output = None, db: 
     from expdb import diff as verb
     from expdb import differences
 
-    with _current(database_path(db)) as database:
+    with current(database_path(db)) as database:
         found = verb.diff(database, a, b)
     if format_name or output:
         _show(found.table(), format_name, output)
@@ -330,7 +300,7 @@ def edit(
     )
     if changes == editing.Changes():
         raise UsageError("nothing to correct", hint="--name, --note, -s, -t, --unit or --metric")
-    with _database(database_path(db), "write") as database:
+    with database_at(database_path(db), "write") as database:
         said = editing.edit(database, reader.find_run(database, run), changes, settings.now_ms())
     print("\n".join(map(_plain, said)) if said else "nothing changed: it said so already")
 
@@ -345,7 +315,7 @@ def sql(
     """Ask the database in SQL; it can only be read."""
     from expdb import listing
 
-    with _database(database_path(db)) as database:
+    with database_at(database_path(db)) as database:
         found = listing.answer(database, query)
     _show(found, format_name, output)
 
@@ -364,7 +334,7 @@ def rm(
 
     if not runs and not purge:
         raise UsageError("which runs?", hint="expdb rm RUN...")
-    with _database(database_path(db), "write") as database:
+    with database_at(database_path(db), "write") as database:
         removed = None if purge else False
         ids = list({reader.find_run(database, run, removed=removed): None for run in runs or ()})
         if not purge:
@@ -386,7 +356,7 @@ def restore(
     """Bring removed runs back."""
     from expdb.store import editing, reader
 
-    with _database(database_path(db), "write") as database:
+    with database_at(database_path(db), "write") as database:
         if not runs:
             found = editing.removed_runs(database)
             print("\n".join(f"{uid[:8]}  {_plain(name)}" for _, uid, name in found) or "no run is removed")
@@ -396,44 +366,6 @@ def restore(
         print(f"restored {len(ids)} {_runs(ids)}")
 
 
-class _NoDatabase:
-    """A dry run without a database to compare with."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
-def _database(path: Path, mode: str = "read") -> Any:  # a context manager of Database, or of None for a dry run
-    from expdb.store.database import Database
-
-    if mode == "create":
-        return Database.create(path)
-    if mode == "dry-run" and not path.exists():
-        return _NoDatabase()
-    return Database(path, write=mode == "write")
-
-
-def _current(path: Path) -> Any:  # a context manager of Database
-    """The database, brought up to launched runs that no process follows; made for those that it came too late for."""
-    from expdb.runners.folder import root_of
-    from expdb.store import launched
-
-    root = root_of(path)
-    try:
-        database = _database(path)
-        is_behind = bool(launched.unsettled(database) or launched.strays(database, root))
-    except NotFoundError:
-        if not launched.strays(None, root):
-            raise
-        database, is_behind = None, True
-    if is_behind:
-        from expdb import live
-
-        live.adopt(path)
-    return database or _database(path)
 
 
 def _let_lie(database: Any, runs: Iterable["RunRecord"]) -> None:  # Any: a Database

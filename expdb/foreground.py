@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from expdb import compare, dispatch, live, metrics
+from expdb import compare, dispatch, evaluation, live, metrics
 from expdb.errors import ExpdbError
 from expdb.invocation import shown_command
 from expdb.launch import Planned
@@ -146,7 +146,7 @@ def _settled(line: str) -> str:
 
 def newest(record: RunRecord, most: int = _NEWEST) -> list[str]:
     """The step of a run and its newest values: `epoch 3`, `test/accuracy 81.2 %`."""
-    longest = compare.longest_curve(record)
+    longest = evaluation.longest_curve(record)
     if longest is None:
         return []
     curves = [m for m in record.metrics if m.last_step is not None and not m.name.startswith(metrics.SYSTEM)]

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from expdb.compare import Query, longest_curve, select
+from expdb.compare import Query, select
+from expdb.evaluation import longest_curve
 from expdb.expressions import Condition
 from expdb.records import BOOKKEEPING_TAGS, Cell, Column, Table
 from expdb.store.database import Database, ReadOnlySql

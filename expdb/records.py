@@ -199,27 +199,46 @@ def _order(number: int | None) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One number of a table, as printed. reported: a page states it without its curve."""
+    """One number of a table, as printed.
+
+    reported: a page states it without its curve. n: the value is the mean of so many runs of a group of `of`; std is
+    their sample standard deviation (n - 1), None below two. diverged: runs whose training broke: a number of one run
+    is marked then, a mean leaves them out. bold: the best of its column. moved: places gained against the column of
+    the same metric that stands first, None where there is none. says_n: n is told beside the number, because no
+    column of the table tells it.
+    """
 
     value: float | str | None
     decimals: int | None = None
     unit: Unit | None = None
     reported: bool = False
+    std: float | None = None
+    n: int | None = None
+    of: int | None = None
+    diverged: int = 0
+    bold: bool = False
+    moved: int | None = None
+    says_n: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column. expression: what was asked for; unit: of every number below, None for text."""
+    """A table's column. expression: what was asked for; unit: of every number below, None for text.
+
+    metric: whose values stand below, None for anything else; better: which way they improve, where that is known.
+    """
 
     title: str
     expression: str
     numeric: bool = False
     unit: Unit | None = None
+    metric: str | None = None
+    better: Better | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What compare, ls and sql hand to reports. rules: one sentence for each rule that chose numbers."""
+    """What compare, ls and sql hand to reports. title: its caption. rules: a sentence for each rule that chose."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]

@@ -1,0 +1,306 @@
+"""The table of a query before the last touches: a row for each run, for each group of runs, or a pivot."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from expdb import grouping, metrics
+from expdb.errors import UsageError
+from expdb.evaluation import Evaluation, Value, direction, epochs
+from expdb.expressions import ColumnExpr, Name, Selection, StepOf, metrics_in
+from expdb.finishing import N
+from expdb.grouping import Group, Grouping
+from expdb.query import Query
+from expdb.records import REPORTED, Cell, Column, Table
+from expdb.reports.text import brief
+from expdb.store.reader import RunRecord
+from expdb.store.writer import as_number
+
+# Settings, clocks and memory say how a run went, not how good it is.
+_NO_RESULTS = frozenset(("lr", "time", "epoch_time"))
+# Columns that the table has of itself.
+_OWN_COLUMNS = ("run", "experiment", "epochs")
+_EXPLAINED = {
+    "first": "first: the value that was printed first",
+    "last": "last: the value at the greatest step",
+    "min": "min: the least value of the curve",
+    "max": "max: the greatest value of the curve",
+    "at": "at: the value at step {n}, the last where there are several",
+    "tail": "tail: the mean of the last {n} values, by step",
+}
+_MOST_NAMED = 5
+
+
+class Sheet:
+    """A query's table over its runs."""
+
+    def __init__(self, evaluation: Evaluation, query: Query) -> None:
+        self.evaluation = evaluation
+        self.records = evaluation.records
+        self.query = query
+
+    def table(self) -> Table:
+        """Raises NotFoundError for a name that no run has, UsageError for what does not go together."""
+        if self.query.pivot is not None:
+            return self._pivoted(*self.query.pivot)
+        return self._grouped(self.query.group_by) if self.query.group_by is not None else self._single()
+
+    def _single(self) -> Table:
+        """One row for each run."""
+        columns = self._side_by_side(self.query.columns or default_columns(self.records))
+        self.evaluation.check(columns)
+        printed = [self.evaluation.column(column) for column in columns]
+        rows = tuple(zip(*(cells for _, cells in printed), strict=True)) if self.records else ()
+        return Table(tuple(c for c, _ in printed), rows, rules=tuple(_rules(columns, self.evaluation)))
+
+    def _grouped(self, by: Grouping) -> Table:
+        """One row for each group of runs, its numbers means, and how many runs they are of."""
+        names = self._keys(by)
+        keys = [self.evaluation.column(name)[1] for name in names]
+        found = self._ordered(grouping.groups(keys, len(self.records)))
+        telling = [i for i in range(len(names)) if not by.all_but or len({group.key[i].value for group in found}) > 1]
+        columns, counts = self._with_n(
+            self._side_by_side(self.query.columns or (*(names[i] for i in telling), *self._results()))
+        )
+        self.evaluation.check(column for i, column in enumerate(columns) if i != counts)
+        printed, below = [], []
+        for i, column in enumerate(columns):
+            if i == counts:
+                printed.append(Column(column.title or N, N, numeric=True))
+                below.append([Cell(len(group.members)) for group in found])
+                continue
+            told, cells = self.evaluation.column(column)
+            is_word = self.evaluation.is_word(column.operand)
+            of_groups = [_of_group(cells, group, is_word=is_word, says_n=False) for group in found]
+            numeric = all(isinstance(cell.value, (int, float)) for cell in of_groups) if is_word else told.numeric
+            printed.append(replace(told, numeric=numeric))
+            below.append(of_groups)
+        shared = [names[i] for i in telling]
+        rules = [*_rules(columns, self.evaluation), *self._said_of(by, found, shared, telling, columns)]
+        return Table(tuple(printed), tuple(zip(*below, strict=True)) if found else (), rules=tuple(rules))
+
+    def _keys(self, by: Grouping) -> tuple[ColumnExpr, ...]:
+        """The names whose values the runs of a group share."""
+        if not by.all_but:
+            self.evaluation.check(by.names)
+            return by.names
+        left_out = {str(name.operand.text) for name in by.names if isinstance(name.operand, Name)}
+        # A seed that no run has parts no runs.
+        self.evaluation.check(name for name in by.names if name.operand != Name("seed"))
+        params = dict.fromkeys(key for record in self.records for key in record.params)
+        is_kept = [key for key in params if not {key, f"params.{key}", *self.evaluation.aliases_of(key)} & left_out]
+        keys = [ColumnExpr(Name(f"params.{key}"), key) for key in is_kept]
+        if len({record.experiment for record in self.records}) > 1 and "experiment" not in left_out:
+            keys.insert(0, ColumnExpr(Name("experiment"), None))
+        return tuple(keys)
+
+    def _ordered(self, found: list[Group]) -> list[Group]:
+        """The groups in the order asked for, the first `top` of them."""
+        sort = self.query.sort
+        if sort is not None and self.records:
+            _, cells = self.evaluation.column(ColumnExpr(sort, None))
+            is_word = self.evaluation.is_word(sort)
+            of_groups = [_of_group(cells, group, is_word=is_word, says_n=False) for group in found]
+            values = [Value(cell.value, cell.unit) for cell in of_groups]
+            found = [found[i] for i in self.evaluation.order(values, sort, descending=self.query.descending)]
+        return found[: self.query.top]
+
+    def _results(self) -> tuple[ColumnExpr, ...]:
+        """The results that a table shows of itself."""
+        return tuple(one for one in default_columns(self.records) if isinstance(one.operand, Selection))
+
+    def _with_n(self, columns: tuple[ColumnExpr, ...]) -> tuple[tuple[ColumnExpr, ...], int]:
+        """The columns with one that counts the runs, before the first mean unless it was asked for, and its place."""
+        if not self.evaluation.knows(N):
+            asked = next((i for i, column in enumerate(columns) if column.operand == Name(N)), None)
+            if asked is not None:
+                return columns, asked
+        place = next((i for i, one in enumerate(columns) if not self.evaluation.is_word(one.operand)), len(columns))
+        return (*columns[:place], ColumnExpr(Name(N), None), *columns[place:]), place
+
+    def _side_by_side(self, columns: tuple[ColumnExpr, ...]) -> tuple[ColumnExpr, ...]:
+        """The columns, with one for each of the rules in the place of each metric."""
+        rules = self.query.select
+        if not rules or not self.records:
+            return columns
+        if not self.query.columns:
+            columns = self._bare(columns)
+        out: list[ColumnExpr] = []
+        for column in columns:
+            metric = None
+            if isinstance(column.operand, Name) and not self.evaluation.is_word(column.operand):
+                metric = column.operand.text.removeprefix("metrics.")
+            if metric is None:
+                out.append(column)
+                continue
+            for rule in rules:
+                title = f"{column.title} ({rule})" if column.title else None
+                out.append(ColumnExpr(Selection(rule.function, metric, rule.argument), title))
+        if len(out) == len(columns) and len(rules) > 1:
+            raise UsageError(
+                "no column is a metric by its name alone, to which rules could be applied",
+                hint="--columns 'run, test/accuracy' --select best,last",
+            )
+        return tuple(out)
+
+    def _bare(self, columns: tuple[ColumnExpr, ...]) -> tuple[ColumnExpr, ...]:
+        """The table's own columns, each metric once and without a rule; steps left out."""
+        out: dict[ColumnExpr, None] = {}
+        wants_best = any(rule.function == "best" for rule in self.query.select)
+        for column in columns:
+            operand = column.operand
+            if isinstance(operand, StepOf):
+                continue
+            if not isinstance(operand, Selection):
+                out[column] = None
+                continue
+            found = [m for record in self.records if (m := record.metric(operand.metric))]
+            if all(m.kind == REPORTED for m in found):
+                out[column] = None
+            elif not wants_best or metrics.better(operand.metric):
+                out[ColumnExpr(Name(f"metrics.{operand.metric}"), None)] = None
+        return tuple(out)
+
+    def _pivoted(self, row: ColumnExpr, column: ColumnExpr, value: ColumnExpr) -> Table:
+        """A row for each value of one name, a column for each value of another, and numbers where they meet."""
+        self.evaluation.check((row, column, value))
+        parts = [self.evaluation.column(part) for part in (row, column, value)]
+        (told_row, rows), (_, columns), (told, cells) = parts
+        is_word = self.evaluation.is_word(value.operand)
+        places = len(self.records)
+        meeting = grouping.groups([rows, columns], places)
+        heads, sides = grouping.groups([columns], places), grouping.groups([rows], places)[: self.query.top]
+        if all(as_number(str(head.key[0].value)) is not None for head in heads):
+            heads.sort(key=lambda head: as_number(str(head.key[0].value)) or 0.0)
+        column_of = {place: i for i, head in enumerate(heads) for place in head.members}
+        row_of = {place: i for i, side in enumerate(sides) for place in side.members}
+        grid = [[Cell(None)] * len(heads) for _ in sides]
+        are_single = all(len(group.members) == 1 for group in meeting)
+        for group in meeting:
+            first = group.members[0]
+            if first in row_of:
+                grid[row_of[first]][column_of[first]] = (
+                    cells[first] if are_single else _of_group(cells, group, is_word=is_word, says_n=True)
+                )
+        titles = [self._head(column, head.key[0]) for head in heads]
+        printed = (told_row, *(replace(told, title=title, numeric=told.numeric) for title in titles))
+        below = tuple((side.key[0], *line) for side, line in zip(sides, grid, strict=True))
+        named = f"in each cell: {value.title or value.operand}"
+        by = f"by {row.title or row.operand} (rows) and {column.title or column.operand} (columns)"
+        rules = [f"{named}, {by}", *_rules((value,), self.evaluation)]
+        if not are_single and not is_word:
+            rules.append("mean ± standard deviation (sample, n − 1) over the n runs of a cell")
+        return Table(printed, below, rules=tuple(rules))
+
+    def _head(self, column: ColumnExpr, cell: Cell) -> str:
+        """The title of a pivot's column: a word speaks for itself, a number needs its name."""
+        shown = brief(cell)
+        return f"{column.title or column.operand}={shown}" if as_number(shown) is not None else shown
+
+    def _said_of(
+        self,
+        by: Grouping,
+        found: Sequence[Group],
+        shared: Sequence[ColumnExpr],
+        telling: Sequence[int],
+        columns: Sequence[ColumnExpr],
+    ) -> Iterator[str]:
+        """What has to be said of the groups: what a mean is of, who is in none, what parts runs that were to be one."""
+        names = ", ".join(str(name.operand) for name in by.names)
+        differ = f"which differ in nothing but {names}" if by.all_but else f"which share {names}"
+        yield f"mean ± standard deviation (sample, n − 1) over the n runs of a row, {differ}"
+        if by.all_but and 1 < len(found) == len(self.records):
+            parting = ", ".join(name.title or str(name.operand) for name in shared)
+            yield f"no two runs differ in nothing but {names}: each row is one run; they differ in {parting}"
+        numbers = [column for column in columns if not self.evaluation.is_word(column.operand)]
+        broken = {i for column in numbers for i, cell in enumerate(self.evaluation.column(column)[1]) if cell.diverged}
+        for group in found:
+            fallen = [self.records[i].name for i in group.members if i in broken]
+            if fallen:
+                key = ", ".join(f"{self._name(shared, i)} {brief(group.key[at])}" for i, at in enumerate(telling))
+                more = f" and {len(fallen) - _MOST_NAMED} more" if len(fallen) > _MOST_NAMED else ""
+                share = f"{len(fallen)} of {len(group.members)} runs diverged and {_are(fallen)} in no mean"
+                yield f"{key or 'all runs'}: {share}: {', '.join(fallen[:_MOST_NAMED])}{more}"
+
+    def _name(self, shared: Sequence[ColumnExpr], place: int) -> str:
+        return shared[place].title or str(shared[place].operand)
+
+
+def _are(fallen: Sequence[str]) -> str:
+    return "is" if len(fallen) == 1 else "are"
+
+
+def _of_group(cells: Sequence[Cell], group: Group, *, is_word: bool, says_n: bool) -> Cell:
+    members = [cells[place] for place in group.members]
+    return grouping.words(members) if is_word else grouping.mean(members, says_n=says_n)
+
+
+def default_columns(records: Sequence[RunRecord]) -> tuple[ColumnExpr, ...]:
+    """Name, experiment and params where they differ, then the last value of each result, and the best of the test's."""
+    out = [ColumnExpr(Name("run"), None)]
+    if len({record.experiment for record in records}) > 1:
+        out.append(ColumnExpr(Name("experiment"), None))
+    values: dict[str, Counter[str | None]] = {}
+    for record in records:
+        for key, value in record.params.items():
+            values.setdefault(key, Counter())[value] += 1
+    for key, counted in values.items():
+        if len(counted) > 1 or counted.total() < len(records):
+            name = f"params.{key}"
+            out.append(ColumnExpr(Name(name), name if key in _OWN_COLUMNS else key))
+    if any(epochs(record) for record in records):
+        out.append(ColumnExpr(Name("epochs"), None))
+    kinds: dict[str, set[str]] = {}
+    labels: dict[str, set[str]] = {}
+    for record in records:
+        for metric in record.metrics:
+            kinds.setdefault(metric.key, set()).add(metric.kind)
+            labels.setdefault(metric.key, set()).add(metric.label)
+    taken = Counter(next(iter(found)) for found in labels.values() if len(found) == 1)
+    for name, kind in kinds.items():
+        if name.rsplit("/", 1)[-1] in _NO_RESULTS or name.startswith(metrics.SYSTEM):
+            continue
+        if kind == {REPORTED}:
+            label = next(iter(labels[name])) if len(labels[name]) == 1 else None
+            is_free = label not in values and label not in _OWN_COLUMNS
+            title = label if label and taken[label] == 1 and is_free else name
+            out.append(ColumnExpr(Selection("last", name, None), title))
+            continue
+        out.append(ColumnExpr(Selection("last", name, None), None))
+        if metrics.better(name) and name.startswith((f"{metrics.TEST}/", f"{metrics.VAL}/")):
+            best = Selection("best", name, None)
+            out += [ColumnExpr(best, None), ColumnExpr(StepOf(best), "at step")]
+    return tuple(out)
+
+
+def _rules(columns: Sequence[ColumnExpr], evaluation: Evaluation) -> Iterable[str]:
+    """One sentence for each rule that chose numbers, and one for each run whose numbers broke."""
+    records = evaluation.records
+    used: dict[str, None] = {}
+    chosen: dict[str, None] = {}
+    for column in columns:
+        for name in sorted(metrics_in(column)):
+            chosen[name] = None
+        operand = column.operand.selection if isinstance(column.operand, StepOf) else column.operand
+        if isinstance(operand, Name) and (metric := evaluation.metric_of(operand)):
+            operand = Selection("last", metric, None)
+            chosen[metric] = None
+        if not isinstance(operand, Selection):
+            continue
+        found = [m for record in records if (m := record.metric(operand.metric))]
+        if found and all(m.kind == REPORTED for m in found):
+            rules = sorted({m.rule for m in found if m.rule})
+            said = f" (the page says: {', '.join(rules)})" if rules else ""
+            used[f"{column.title or operand.metric}: as reported on a page{said}, without a curve"] = None
+        elif operand.function == "best" and found:
+            way = {"max": "greatest", "min": "least"}[direction(found[0], operand)]
+            used[f"best: the {way} {operand.metric} of all steps, chosen by looking at that very number"] = None
+        else:
+            used[_EXPLAINED[operand.function].format(n=operand.argument)] = None
+    yield from used
+    for name in chosen:
+        for record in records:
+            found_metric = record.metric(name)
+            if found_metric and found_metric.nonfinite:
+                broken = f"{found_metric.nonfinite} of {found_metric.count} values of {found_metric.name}"
+                yield f"{record.name}: {broken} are not finite"
