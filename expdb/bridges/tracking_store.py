@@ -652,7 +652,6 @@ class ExpdbStore(AbstractStore):
 
     # What is not here: the page asks for it, and gets nothing
 
-    search_traces: Any = nothing
     query_trace_metrics: Any = nothing
     batch_get_traces: Any = nothing
     batch_get_trace_infos: Any = nothing
@@ -674,6 +673,10 @@ class ExpdbStore(AbstractStore):
     search_mcp_servers: Any = nothing
     search_mcp_server_versions: Any = nothing
     search_mcp_access_endpoints: Any = nothing
+
+    def search_traces(self, *_: object, **__: object) -> tuple[list[Any], None]:
+        """One page of traces: none."""
+        return [], None
 
     def delete_traces(self, *_: object, **__: object) -> int:
         """How many were deleted: none, for there are none."""
