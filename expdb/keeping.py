@@ -1,12 +1,16 @@
-"""The commands of the database as a whole: db info, check, backup, upgrade. Registered on the command line by `cli`."""
+"""The commands of the database as a whole, below `db`. Registered on the command line by `cli`."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from expdb.errors import NotFoundError
 from expdb.options import Db, database_path
+
+if TYPE_CHECKING:
+    from expdb.store.merging import Merged
 
 
 def info(db: Db = None) -> None:
@@ -65,6 +69,53 @@ def upgrade(
         print(f"the old one is kept: {visible(str(done.backup))}")
 
 
+def merge(
+    other: Annotated[str, typer.Argument(help="The database whose runs are brought in.", metavar="OTHER")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be new; change nothing.")] = False,
+    db: Db = None,
+) -> None:
+    """Bring the runs of another database into this one: laptop and server. Again and again, as they grow."""
+    from expdb import feedback, settings
+    from expdb.store import merging
+    from expdb.store.opening import open_database
+
+    path = database_path(db)
+    try:
+        theirs = open_database(other)
+    except NotFoundError as error:
+        raise NotFoundError(error.message, hint="expdb db merge OTHER brings OTHER's runs into --db") from None
+    with (
+        theirs,
+        open_database(path, write=True, create=not dry_run) as ours,
+        feedback.progress(merging.count(theirs)) as step,
+    ):
+        done = merging.merge(ours, theirs, settings.now_ms(), dry_run=dry_run, step=step)
+    _merged(done, dry_run=dry_run)
+
+
+def _merged(done: "Merged", *, dry_run: bool) -> None:
+    """What another database brought: trouble first, then one line."""
+    from expdb.reports.text import visible
+
+    for text in done.conflicts:
+        _tell(text)
+    for text in done.notes:
+        print(visible(text))
+    parts = [f"{'would bring ' if dry_run else ''}{_count(done.new, 'new run')}"]
+    parts += [f"{done.grown:,} grown", f"{done.same:,} the same", _count(done.points, "point")]
+    if done.experiments:
+        parts.append(_count(done.experiments, "new experiment"))
+    if done.purged:
+        parts.append(f"{done.purged:,} left out that were deleted for good here")
+    print(", ".join(parts))
+    if done.conflicts:
+        print(f"{_count(len(done.conflicts), 'difference')} between the two, named above")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def _tell(message: str) -> None:
     from expdb.reports.text import visible
 
@@ -78,4 +129,5 @@ def register(app: typer.Typer) -> None:
     db.command("check")(check)
     db.command("backup")(backup)
     db.command("upgrade")(upgrade)
+    db.command("merge")(merge)
     app.add_typer(db, name="db")
