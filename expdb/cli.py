@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
-from expdb import __version__, comparing, keeping, launching, reporting
+from expdb import __version__, bridging, comparing, keeping, launching, reporting
 from expdb.current import current, database_at
 from expdb.errors import AmbiguousError, ExpdbError, UsageError
 from expdb.options import (
@@ -398,6 +398,7 @@ def _show(table: "Table", format_name: str | None, output: Path | None) -> None:
 launching.register(app)
 reporting.register(app)
 keeping.register(app)
+bridging.register(app)
 
 
 def main() -> NoReturn:

@@ -8,6 +8,7 @@ ExpdbError                 1   something was refused
 ├── DatabaseError          4   the database cannot be opened, read or written
 │   └── OutdatedError      4   its schema is older than ours
 ├── InputError             1   a file that cannot be read as what it is
+├── RefusedError           1   another tracking store does not take or give something
 └── MissingExtraError      1   an optional package is not installed
 """
 
@@ -72,6 +73,10 @@ class InputError(ExpdbError):
         super().__init__(f"{path}{f':{line}' if line else ''}: {message}", hint=hint)
         self.path = path
         self.line = line
+
+
+class RefusedError(ExpdbError):
+    """Another tracking store works, and does not take or give something."""
 
 
 class MissingExtraError(ExpdbError):

@@ -58,12 +58,12 @@ def progress(total: int) -> Iterator[Callable[[int], None]]:
 def ingested(outcome: Outcome, path: object, request: Request) -> None:
     """What became of the files: trouble first, then one line per kind."""
     for error in outcome.refused:
-        _tell(error.message, error.hint)
+        tell(error.message, error.hint)
     for done in outcome.done:
         for change in done.written.changes:
             print(f"{visible(done.path)}: {visible(change)}")
         if done.written.kind == "changed" and not request.again:
-            _tell(
+            tell(
                 f"{done.path}: changed since it was ingested, not only grown: read as a new source",
                 "its earlier runs are kept beside the new ones; --again updates runs in place instead"
                 " (expdb rm hides those you do not want)",
@@ -91,7 +91,7 @@ def ingested(outcome: Outcome, path: object, request: Request) -> None:
     if same := [done for done in same if not done.same_as]:
         print(f"known already: {_count(sum(done.files for done in same), 'file')}, 0 new runs")
         if request.params or request.tags or request.experiment or request.metric_columns or request.params_from:
-            _tell(
+            tell(
                 "-e, -s, -t, --params-from and --metric-columns change nothing of runs that are known already",
                 "expdb edit RUN -e EXPERIMENT -s key=value; expdb ingest --again reads the file anew",
             )
@@ -131,10 +131,10 @@ def _show_unparsed(outcome: Outcome) -> None:
     first = next((done for done in outcome.done if done.written.unparsed), None)
     if first:
         if any(text.startswith("a table of numbers: ") for _, text in first.written.examples):
-            _tell("a table's columns are results where --metric-columns names their headers", None)
+            tell("a table's columns are results where --metric-columns names their headers", None)
         line, text = (first.written.examples or ((0, "a line of more than 1 MB"),))[0]
-        _tell(f"not understood, for example {first.path}:{line}: {cut(visible(text), 100)}", None)
-        _tell(f"expdb parse {visible(first.path)} shows more", None)
+        tell(f"not understood, for example {first.path}:{line}: {cut(visible(text), 100)}", None)
+        tell(f"expdb parse {visible(first.path)} shows more", None)
 
 
 def _unit_of_source(found: Preview) -> str:
@@ -156,7 +156,8 @@ def _few(names: Sequence[str]) -> str:
     return visible(", ".join(names[:_NAMED]) + more)
 
 
-def _tell(message: str, hint: str | None) -> None:
+def tell(message: str, hint: str | None = None) -> None:
+    """A sentence that is no result, and what to type next."""
     print(f"expdb: {visible(message)}", file=sys.stderr)
     if hint:
         print(f"  {visible(hint)}", file=sys.stderr)
@@ -165,7 +166,7 @@ def _tell(message: str, hint: str | None) -> None:
 def faulty() -> None:
     """What is wrong with the readers of other packages, as far as they were asked."""
     for error in plugins.faults():
-        _tell(error.message, error.hint)
+        tell(error.message, error.hint)
 
 
 def formats() -> None:
@@ -178,9 +179,9 @@ def formats() -> None:
 
 def kept(path: Path, name: str, found: Preview) -> None:
     """A pattern went into expdb.toml."""
-    _tell(f"kept in {os.path.relpath(path)} as {PREFIX}{name}: parse and ingest use it from now on", None)
+    tell(f"kept in {os.path.relpath(path)} as {PREFIX}{name}: parse and ingest use it from now on", None)
     if sum(kind.count for kind in found.kinds) < ENOUGH_LINES:
-        _tell(
+        tell(
             f"only one line matches, and a file is taken for {PREFIX}{name} where {ENOUGH_LINES} do",
             f"for this one: expdb ingest {visible(found.file)} --as {PREFIX}{name}",
         )
@@ -201,7 +202,7 @@ def _watch(watch: Watch, every_s: float) -> NoReturn:
     began_s = time.monotonic()
     _say_changes(watch)
     known = f" ({watch.totals.known:,} known already)" if watch.totals.known else ""
-    _tell(f"watching {_count(watch.totals.files, 'file')}{known}, a look every {every_s:g} s; Ctrl-C ends", None)
+    tell(f"watching {_count(watch.totals.files, 'file')}{known}, a look every {every_s:g} s; Ctrl-C ends", None)
     while True:
         sys.stderr.flush()
         time.sleep(rest_s(every_s, time.monotonic() - began_s))
@@ -212,14 +213,14 @@ def _watch(watch: Watch, every_s: float) -> NoReturn:
 def _say_changes(watch: Watch) -> None:
     for change in watch.look():
         if change.trouble:
-            _tell(change.text, None)
+            tell(change.text, None)
         else:
             # Who reads this through a pipe waits for it.
             print(visible(change.text), flush=True)
     for error in plugins.faults():
         if error.message not in watch.faults:
             watch.faults.add(error.message)
-            _tell(error.message, error.hint)
+            tell(error.message, error.hint)
 
 
 def explained(found: Preview) -> None:
@@ -466,7 +467,7 @@ def blamed(found: Blame) -> None:
             text = f"({step}{value}; the line cannot be shown)"
         print(f"{visible(origin.path)}:{origin.line}: {text}")
     for remark in found.remarks:
-        _tell(remark, None)
+        tell(remark, None)
 
 
 def described(found: Info) -> None:

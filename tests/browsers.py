@@ -78,7 +78,7 @@ def text(browser: "Chrome") -> str:
 
 def said(browser: "Chrome") -> list[str]:
     """What the page wrote to its console since this was last asked: errors of scripts, refused requests."""
-    return [f"{entry['level']}: {entry['message']}" for entry in browser.get_log("browser")]  # type: ignore[no-untyped-call]
+    return [f"{entry['level']}: {entry['message']}" for entry in browser.get_log("browser")]
 
 
 def of_page(script: str, browser: "Chrome") -> Any:

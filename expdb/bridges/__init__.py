@@ -1,1 +1,1 @@
-"""Other trackers and ours: MLflow's store over our database. Nothing here is imported before it is asked for."""
+"""Other trackers and this database: MLflow's store interface over it, and runs that are pulled and pushed."""

@@ -79,9 +79,10 @@ PUT_BELOW = (
     "UPDATE run SET parent_id = p.id, origin = p.origin, status = p.status, started_ms = p.started_ms"
     " FROM run p WHERE p.id = ?1 AND run.id = ?2"
 )
+# What MLflow logs here is its own to end.
 UNSETTLED = (
     "SELECT r.id, r.uid, r.name, e.name, r.status FROM run r JOIN experiment e ON e.id = r.experiment_id"
-    " WHERE r.status IN ('scheduled', 'running') AND r.deleted_ms IS NULL ORDER BY r.id"
+    " WHERE r.status IN ('scheduled', 'running') AND r.origin <> 'mlflow' AND r.deleted_ms IS NULL ORDER BY r.id"
 )
 PARAMS = (
     "SELECT p.run_id, p.key, p.value FROM param p JOIN run r ON r.id = p.run_id"

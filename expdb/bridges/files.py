@@ -1,0 +1,64 @@
+"""Files of a run that lie elsewhere, by MLflow's artifact repositories: listed, copied here, copied there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+_DEEPEST = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """One file. path: below the run's artifacts, `/` between parts; error: why it could not be copied."""
+
+    path: str
+    size_bytes: int = 0
+    is_new: bool = False
+    error: str | None = None
+
+
+def copy(artifact_uri: str, target: Path) -> Iterator[Copied]:
+    """Copy all files below an address into a folder. One that is there in the same size is not copied again; none is
+    to be seen before it is whole, and none can lie outside the folder, whatever it is called there."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    try:
+        repository = get_artifact_repository(artifact_uri)
+        found = list(_listed(repository, None, 0))
+    except (MlflowException, OSError, ImportError) as error:
+        yield Copied("artifacts", error=_reason(error))
+        return
+    for path, size in found:
+        parts = PurePosixPath(path).parts
+        if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\\" in path or "\0" in path:
+            yield Copied(path, error="its name leads out of the folder")
+            continue
+        place = target.joinpath(*parts)
+        try:
+            if place.is_file() and (size is None or place.stat().st_size == size):
+                yield Copied(path, place.stat().st_size)
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not place.parent.resolve().is_relative_to(target.resolve()):
+                yield Copied(path, error="its folder is a link that leads elsewhere")
+                continue
+            beside = place.with_name(f".{place.name[:200]}.part")
+            repository._download_file(path, str(beside))
+            beside.replace(place)
+            yield Copied(path, place.stat().st_size, is_new=True)
+        except (MlflowException, OSError) as error:
+            yield Copied(path, error=_reason(error))
+
+
+def _listed(repository: "object", path: str | None, depth: int) -> Iterator[tuple[str, int | None]]:
+    for one in repository.list_artifacts(path):  # type: ignore[attr-defined]
+        if not one.is_dir:
+            yield one.path, one.file_size
+        elif depth < _DEEPEST and one.path != path:
+            yield from _listed(repository, one.path, depth + 1)
+
+
+def _reason(error: Exception) -> str:
+    text = str(getattr(error, "message", None) or error).strip()
+    return (text.splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,142 @@
+"""The commands beside MLflow: pull, push, ui. Registered on the command line by `cli`."""
+
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from expdb.errors import UsageError
+from expdb.options import Db, Experiment, Runs, Where, database_path
+
+if TYPE_CHECKING:
+    from expdb.bridges.pull import Outcome as Pulled
+    from expdb.bridges.push import Outcome as Pushed
+
+Store = Annotated[
+    str,
+    typer.Argument(
+        metavar="URI",
+        help="A tracking server (http://HOST:PORT), a database (sqlite:///FILE, postgresql://...) or a folder mlruns.",
+    ),
+]
+Experiments = Annotated[
+    Optional[list[str]], typer.Option("--experiment", "-e", help="Only this experiment. Repeatable.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")]
+Again = Annotated[
+    bool, typer.Option("--again", help="Compare every point, also of runs that had ended when they were last seen.")
+]
+
+
+def pull(
+    store: Store,
+    experiments: Experiments = None,
+    condition: Annotated[
+        Optional[str],
+        typer.Option("--filter", help="Only runs for which this holds, in MLflow's language.", metavar="FILTER"),
+    ] = None,
+    artifacts: Annotated[
+        str, typer.Option("--artifacts", help="Files: link (keep their address), copy or none.", metavar="HOW")
+    ] = "link",
+    again: Again = False,
+    dry_run: DryRun = False,
+    db: Db = None,
+) -> None:
+    """Bring runs here from another MLflow store: all there is to each, and later only what is new."""
+    from expdb.bridges import pull as verb
+    from expdb.bridges.remote import open_store
+
+    how = next((one for one in verb.ARTIFACTS if one == artifacts), None)
+    if how is None:
+        raise UsageError(f"--artifacts {artifacts}: not known", hint=f"one of: {', '.join(verb.ARTIFACTS)}")
+    from expdb import feedback, settings
+    from expdb.runners.folder import root_of
+    from expdb.store.opening import open_database
+
+    path = database_path(db)
+    request = verb.Request(tuple(experiments or ()), condition or "", how, root_of(path), again, dry_run)
+    with open_store(store, "read") as remote:
+        database = None if dry_run and not path.exists() else open_database(path, create=not dry_run)
+        try:
+            found = verb.pull(database, remote, request, settings.now_ms(), feedback.progress)
+        finally:
+            if database is not None:
+                database.close()
+    _pulled(found, request.dry_run)
+    if found.refused:
+        raise typer.Exit(1)
+
+
+def push(
+    store: Store,
+    runs: Runs = None,
+    experiment: Experiment = None,
+    where: Where = None,
+    again: Again = False,
+    dry_run: DryRun = False,
+    db: Db = None,
+) -> None:
+    """Bring runs to another MLflow store; without RUN, -e and -w all. Later only what is new."""
+    from expdb import compare, expressions, feedback, settings
+    from expdb.bridges import push as verb
+    from expdb.bridges.remote import open_store
+    from expdb.store.opening import open_database
+
+    condition = expressions.parse_condition(where) if where else None
+    with open_database(database_path(db), write=True) as database:
+        found = compare.select(database, compare.Query(experiment=experiment, runs=tuple(runs or ()), where=condition))
+        chosen = verb.Request(tuple(run.id for run in found), not (runs or experiment or where), again, dry_run)
+        with open_store(store, "write") as remote:
+            outcome = verb.push(database, remote, chosen, settings.now_ms(), feedback.progress)
+    _pushed(outcome, dry_run)
+    if outcome.refused:
+        raise typer.Exit(1)
+
+
+def _pushed(found: "Pushed", dry_run: bool) -> None:
+    from expdb.feedback import tell
+    from expdb.reports.text import visible
+
+    for line in (*found.refused, *found.notes):
+        tell(line)
+    for ours, theirs in sorted(found.renamed.items()):
+        print(f"{visible(ours)} is called {visible(theirs)} there")
+    said = [_count(found.new, "new run")]
+    if found.grown:
+        said.append(f"{found.grown:,} with something new")
+    said.append(f"{found.same:,} {'there already' if dry_run else 'as they were'}")
+    if found.theirs:
+        said.append(f"{found.theirs:,} that came from there")
+    tail = "" if dry_run else f"; {_count(found.points, 'new point')}"
+    if found.models:
+        tail += f", {_count(found.models, 'new model')}"
+    print(f"{visible(found.store)}: {', '.join(said)}{tail}")
+
+
+def _pulled(found: "Pulled", dry_run: bool) -> None:
+    from expdb.feedback import tell
+    from expdb.reports.text import visible
+
+    for line in found.refused:
+        tell(line)
+    said = [_count(found.new, "new run")]
+    if found.grown:
+        said.append(f"{found.grown:,} {'to be looked at' if dry_run else 'with something new'}")
+    said.append(f"{found.same:,} as they were")
+    if found.ours:
+        said.append(f"{found.ours:,} that came from here")
+    tail = "" if dry_run else f"; {_count(found.points, 'new point')}"
+    if found.models:
+        tail += f", {_count(found.models, 'new model')}"
+    if found.copied:
+        tail += f", {_count(found.copied, 'file')} ({found.copied_bytes:,} bytes) copied"
+    print(f"{visible(found.store)}: {_count(found.experiments, 'experiment')}; {', '.join(said)}{tail}")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands on the command line."""
+    app.command()(pull)
+    app.command()(push)
