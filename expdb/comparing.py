@@ -43,6 +43,9 @@ def compare(
     percent: Annotated[bool, typer.Option("--percent", help="Show fractions in percent.")] = False,
     caption: Annotated[Optional[str], typer.Option("--caption", help="What stands above the table.")] = None,
     format_name: Format = None,
+    style: Annotated[
+        Optional[str], typer.Option("--style", help="Of Markdown: github, or typora's padding.", metavar="NAME")
+    ] = None,
     output: Output = None,
     db: Db = None,
 ) -> None:
@@ -68,4 +71,4 @@ def compare(
     )
     with current(database_path(db)) as database:
         found = tables.table(database, asked)
-    show(found, format_name, output)
+    show(found, format_name, output, style)

@@ -60,9 +60,10 @@ def with_best(table: Table) -> Table:
             for i, cell in enumerate(columns[place])
         )
     unknown = [column.title for column in table.columns if column.metric and column.better is None]
-    rules = ["bold: the best of its column"] if any(column.better for column in table.columns) else []
+    rules = []
     if unknown:
-        rules.append(f"not bold: {', '.join(unknown)}; nobody said which way is better ([better] in expdb.toml)")
+        # Formats explain how they show the best.
+        rules.append(f"which way is better is not known of {', '.join(unknown)} ([better] in expdb.toml says it)")
     return replace(table, rows=tuple(zip(*columns, strict=True)), rules=(*table.rules, *rules))
 
 

@@ -53,7 +53,8 @@ Columns = Annotated[
     typer.Option("--metric-columns", help="Table columns that hold results: headers, by comma.", metavar="HEADER,..."),
 ]
 Format = Annotated[
-    Optional[str], typer.Option("--format", help="table, md, csv or json. Default: the suffix of -o, else table.")
+    Optional[str],
+    typer.Option("--format", help="table, md, latex, html, rst, csv or json. Default: the suffix of -o, else table."),
 ]
 Output = Annotated[Optional[Path], typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")]
 Where = Annotated[Optional[str], typer.Option("--where", "-w", help="Only runs for which this holds.", metavar="EXPR")]

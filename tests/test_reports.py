@@ -161,13 +161,24 @@ def test_every_format_is_found_by_its_name_and_ends_in_one_line_feed() -> None:
 
 
 def test_an_unknown_format_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="'xlsx'; there are plain, markdown, csv, json"):
+    with pytest.raises(UsageError, match="'xlsx'; there are plain, markdown, csv, json, latex, html, rst"):
         render(RESULTS, "xlsx")
 
 
 def test_a_suffix_says_its_format_in_either_case() -> None:
-    names = ["a.md", "a.MARKDOWN", "x/a.csv", "a.json", "a.tar.txt", "a.py", "csv"]
-    assert [format_of(n) for n in names] == ["markdown", "markdown", "csv", "json", "plain", None, None]
+    names = ["a.md", "a.MARKDOWN", "x/a.csv", "a.json", "a.tar.txt", "a.TeX", "a.htm", "a.rst", "a.py", "csv"]
+    assert [format_of(n) for n in names] == [
+        "markdown",
+        "markdown",
+        "csv",
+        "json",
+        "plain",
+        "latex",
+        "html",
+        "rst",
+        None,
+        None,
+    ]
 
 
 def test_plain_text_is_aligned_complete_and_without_colours() -> None:
@@ -219,7 +230,7 @@ def test_reported_numbers_are_marked_only_where_a_column_mixes_them_with_measure
     columns = (Column("all", "a", True), Column("some", "b", True))
     rows = ((Cell(1.0, reported=True), Cell(2.0, reported=True)), (Cell(3.0, reported=True), Cell(4.0)))
     table = Table(columns, rows)
-    assert [column.marks for column in printed(table).columns] == [[], [True, False]]
+    assert [column.marks for column in printed(table).columns] == [(), ["†", ""]]
     for name in ("plain", "markdown"):
         assert "2†" in render(table, name)
         assert "1†" not in render(table, name)
@@ -231,7 +242,7 @@ def test_a_missing_number_neither_makes_a_column_mixed_nor_gets_a_mark() -> None
     rows = ((Cell(1.0, reported=True),), (Cell(None),), (Cell(None, reported=True),))
     assert "†" not in render(Table((Column("a", "a", True),), rows), "plain")
     mixed = printed(Table((Column("a", "a", True),), (*rows, (Cell(2.0),))))
-    assert mixed.columns[0].marks == [True, False, False, False]
+    assert mixed.columns[0].marks == ["†", "", "", ""]
 
 
 # Text and numbers

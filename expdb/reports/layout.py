@@ -4,7 +4,7 @@ Every format that people read takes its words from here, so that all of them say
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from expdb.records import Cell, Column, Table
@@ -12,24 +12,40 @@ from expdb.reports.text import brief, one_line
 
 MARK: Final = "†"
 MARK_RULE: Final = "† reported on a page, without its curve"
+DIVERGED: Final = "‡"
+DIVERGED_RULE: Final = "‡ diverged: this number, or a loss of its run, ended as no finite number"
+BEST_RULE: Final = "the best of its column"
 
 
 @dataclass(frozen=True, slots=True)
 class PrintedColumn:
     """A column as words. heading: one visible line. cells: numbers as printed, text raw and maybe of many lines.
 
-    marks: True for each cell that needs MARK behind it; empty where none of the column does.
+    spreads: what follows the number and belongs to it, ` ± 0.20`; marks: what is said of it behind that, `†`, ` ↑2`,
+    ` (n=3 of 4, 1 diverged)`; best: whether it is the best of its column. Each has a place for every cell, or is
+    empty where none of the column has any.
     """
 
     heading: str
     cells: Sequence[str]
-    marks: Sequence[bool]
     numeric: bool
+    spreads: Sequence[str] = ()
+    marks: Sequence[str] = ()
+    best: Sequence[bool] = ()
+
+    def spread(self, row: int) -> str:
+        return self.spreads[row] if self.spreads else ""
+
+    def mark(self, row: int) -> str:
+        return self.marks[row] if self.marks else ""
+
+    def is_best(self, row: int) -> bool:
+        return bool(self.best) and self.best[row]
 
 
 @dataclass(frozen=True, slots=True)
 class PrintedTable:
-    """A table as words. title and rules: one visible line each; a rule that explains MARK is the last."""
+    """A table as words. title and rules: one visible line each; rules that explain marks are the last."""
 
     title: str
     columns: Sequence[PrintedColumn]
@@ -48,18 +64,51 @@ def heading(column: Column) -> str:
     return column.title if told else f"{column.title} ({sign})"
 
 
-def printed(table: Table) -> PrintedTable:
-    """The words of a table, once for all formats."""
+def printed(table: Table, best: str = "bold") -> PrintedTable:
+    """The words of a table, once for all formats. best: how the format shows the best of a column."""
     cells = zip(*table.rows, strict=True) if table.rows else ((),) * len(table.columns)
     columns = [_column(column, below) for column, below in zip(table.columns, cells, strict=True)]
     rules = [one_line(rule).strip() for rule in table.rules]
-    if any(column.marks for column in columns):
-        rules.append(MARK_RULE)
+    said = "".join(mark for column in columns for mark in column.marks)
+    if any(column.best for column in columns):
+        rules.append(f"{best}: {BEST_RULE}")
+    rules += [rule for mark, rule in ((MARK, MARK_RULE), (DIVERGED, DIVERGED_RULE)) if mark in said]
     return PrintedTable(one_line(table.title or "").strip(), columns, [rule for rule in rules if rule])
+
+
+def spread(cell: Cell) -> str:
+    """What follows a mean: ` ± 0.20`; nothing where there is no deviation."""
+    return "" if cell.std is None else f" ± {brief(replace(cell, value=cell.std))}"
 
 
 def _column(column: Column, cells: Sequence[Cell]) -> PrintedColumn:
     # A mark is for telling apart: where every number is reported, the rules say so once.
-    kinds = {cell.reported for cell in cells if cell.value is not None}
-    marks = [cell.reported and cell.value is not None for cell in cells] if len(kinds) > 1 else []
-    return PrintedColumn(one_line(heading(column)), [brief(cell) for cell in cells], marks, column.numeric)
+    mixed = len({cell.reported for cell in cells if cell.value is not None}) > 1
+    marks = [_mark(cell, mixed) for cell in cells]
+    spreads = [spread(cell) for cell in cells]
+    best = [cell.bold for cell in cells]
+    return PrintedColumn(
+        one_line(heading(column)),
+        [brief(cell) for cell in cells],
+        column.numeric,
+        spreads if any(spreads) else (),
+        marks if any(marks) else (),
+        best if any(best) else (),
+    )
+
+
+def _mark(cell: Cell, mixed: bool) -> str:
+    if not (mixed or cell.diverged or cell.moved or cell.says_n):
+        return ""
+    mark = MARK if mixed and cell.reported and cell.value is not None else ""
+    if cell.n is None and cell.diverged:
+        mark += DIVERGED
+    if cell.moved:
+        mark += f" {'↑' if cell.moved > 0 else '↓'}{abs(cell.moved)}"
+    return mark + (f" ({count(cell)})" if cell.says_n else "")
+
+
+def count(cell: Cell) -> str:
+    """What a mean is of: `n=3`, `n=3 of 4`, `n=3 of 4, 1 diverged`."""
+    of = f" of {cell.of}" if cell.of is not None and cell.n != cell.of else ""
+    return f"n={cell.n}{of}" + (f", {cell.diverged} diverged" if cell.diverged else "")

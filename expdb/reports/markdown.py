@@ -11,11 +11,14 @@ quotes they set are left to the page. Signs that open a block are harmless insid
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 from expdb.records import Table
-from expdb.reports.layout import MARK, PrintedColumn, printed
+from expdb.reports.layout import PrintedColumn, printed
 from expdb.reports.text import lines, pad, width
+
+# What Typora pads at most, in columns of a terminal.
+_TYPORA: Final = 60
 
 _SPECIAL: Final = re.compile(r"[\\*_\[\]$`~|<>&{]|-{2,}|\.{3,}")
 _ENTITIES: Final = {
@@ -43,16 +46,19 @@ _NO_CODE: Final = re.compile(r"[`|]|\{[{%#]|#\}|<[A-Za-z/!?]")
 _RULER: Final = re.compile(r"[-+:= ]+")
 
 
-def render(table: Table) -> str:
+def render(table: Table, style: Literal["github", "typora"] = "github") -> str:
     """The title in bold, the table padded to equal terminal width, one paragraph in italics for each rule.
 
     A value of several lines keeps them, by `<br>`; a line that looks like code is a code span. A table
     without rows is a paragraph that says so, because kramdown shows a table without rows as its source.
+    style: `typora` pads as Typora does when it saves, so that it changes nothing: no column wider than 60 is padded,
+    and numbers stand at the left.
     """
     words = printed(table)
+    aligned = _aligned if style == "github" else _as_typora
     parts = [f"**{_literal(words.title)}**"] if words.title else []
     if table.rows and table.columns:
-        rows = zip(*map(_aligned, words.columns), strict=True)
+        rows = zip(*map(aligned, words.columns), strict=True)
         parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     else:
         parts.append("*no rows*")
@@ -60,12 +66,22 @@ def render(table: Table) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _cells(column: PrintedColumn) -> list[str]:
+    """Heading and cells of a column as they stand in the source."""
+    cells = [_cell(cell) for cell in column.cells]
+    if column.spreads or column.marks or column.best:
+        cells = [_dressed(cell, column, row) for row, cell in enumerate(cells)]
+    return [_cell(column.heading), *cells]
+
+
+def _dressed(cell: str, column: PrintedColumn, row: int) -> str:
+    number = cell + column.spread(row)
+    return (f"**{number}**" if column.is_best(row) else number) + column.mark(row)
+
+
 def _aligned(column: PrintedColumn) -> Iterator[str]:
     """Heading, delimiter and cells of a column, all of one width."""
-    heading = _cell(column.heading)
-    cells = [_cell(cell) for cell in column.cells]
-    if column.marks:
-        cells = [cell + MARK * marked for cell, marked in zip(cells, column.marks, strict=True)]
+    heading, *cells = _cells(column)
     columns = max(4, width(heading), *map(width, cells))
     dashes = "-" * (columns - 1)
     yield pad(heading, columns, column.numeric)
@@ -74,12 +90,22 @@ def _aligned(column: PrintedColumn) -> Iterator[str]:
         yield pad(cell, columns, column.numeric)
 
 
+def _as_typora(column: PrintedColumn) -> Iterator[str]:
+    heading, *cells = _cells(column)
+    columns = min(_TYPORA, max(3, width(heading), *map(width, cells)))
+    yield pad(heading, columns)
+    yield "-" * columns
+    for cell in cells:
+        yield pad(cell, columns)
+
+
 def _cell(text: str) -> str:
-    cell = "<br>".join(f"`{line}`" if _is_code(line) else _literal(line) for line in lines(text))
+    cell = "<br>".join(f"`{line}`" if is_code(line) else _literal(line) for line in lines(text))
     return f"\\{cell}" if _RULER.fullmatch(cell) else cell
 
 
-def _is_code(line: str) -> bool:
+def is_code(line: str) -> bool:
+    """Whether a visible line looks like code, and can be a code span."""
     return bool(_CODE.search(line)) and not _NO_CODE.search(line)
 
 

@@ -9,24 +9,33 @@ from expdb.errors import ExpdbError, UsageError
 from expdb.records import Table
 from expdb.reports.terminal import print_table
 
-_FORMATS = {"table": "plain", "md": "markdown", "markdown": "markdown", "csv": "csv", "json": "json"}
+_TYPED = ("table", "md", "latex", "html", "rst", "csv", "json")
+_SUFFIXES = ".md, .tex, .html, .rst, .csv, .json or .txt"
 
 
-def show(table: Table, format_name: str | None, output: Path | None) -> None:
-    """Print a table, or write it to a file whole or not at all."""
-    if format_name and format_name not in _FORMATS:
-        raise UsageError(f"no format is called {format_name!r}", hint="formats: table, md, csv, json")
+def show(table: Table, format_name: str | None, output: Path | None, style: str | None = None) -> None:
+    """Print a table, or write it to a file whole or not at all. style: of Markdown, which it chooses."""
+    if format_name and format_name not in reports.NAMES:
+        raise UsageError(f"no format is called {format_name!r}", hint=f"formats: {', '.join(_TYPED)}")
     if output is None:
-        if format_name in (None, "table"):
+        if style is None and format_name in (None, "table", "plain"):
             print_table(table)
         else:
-            sys.stdout.write(reports.render(table, _FORMATS[format_name or "table"]))
+            chosen = reports.NAMES[format_name] if format_name else "markdown"
+            sys.stdout.write(reports.render(table, chosen, style))
         return
-    chosen = _FORMATS[format_name] if format_name else reports.format_of(output)
-    if chosen is None and output.suffix:
-        raise UsageError(f"no format goes with {output.suffix!r}", hint="-o FILE.md, .csv, .json or .txt; or --format")
-    chosen = chosen or "plain"
-    text = reports.render(table, chosen)
+    by_suffix = reports.format_of(output)
+    if format_name is None and by_suffix is None and output.suffix:
+        raise UsageError(f"no format goes with {output.suffix!r}", hint=f"-o FILE{_SUFFIXES}; or --format")
+    chosen = reports.NAMES[format_name] if format_name else by_suffix or ("markdown" if style else "plain")
+    write(reports.render(table, chosen, style), output)
+
+
+def write(text: str, output: Path) -> None:
+    """Write a file whole or not at all; `-` is standard output."""
+    if str(output) == "-":
+        sys.stdout.write(text)
+        return
     if not output.name or output.is_dir():
         raise UsageError(f"-o {str(output)!r} is a folder, not a file")
     if output.exists() and not output.is_file():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from expdb.records import Table
 from expdb.reports import plain
-from expdb.reports.layout import MARK, PrintedColumn, PrintedTable, printed
+from expdb.reports.layout import PrintedColumn, PrintedTable, printed
 from expdb.reports.text import lines, pad, width
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MOST_ROWS: Final = 200
 
 _GAP = 2
+_STAR = "*"
 _NARROW = 12
 # What `accuracy)` needs, the last line of a heading.
 _NARROWEST = 9
@@ -40,37 +41,44 @@ def print_table(table: Table, file: TextIO | None = None) -> None:
     from rich.text import Text
 
     console = Console(file=out, color_system=None if os.environ.get("NO_COLOR") else "auto", highlight=False)
-    words = printed(table)
-    widths = _widths(words, console.width)
+    is_styled = console.color_system is not None
+    words = printed(table, best="bold" if is_styled else _STAR)
+    # Without escape sequences nothing is bold.
+    tails = [plain.tails_of(column, "" if is_styled else _STAR) for column in words.columns]
+    widths = _widths(words, tails, console.width)
     if widths is None:
         out.write(plain.render(table))
         return
     if words.title:
         console.print(Text(words.title, style="bold"))
-    console.print(_fitted(words, widths))
+    console.print(_fitted(words, tails, widths))
     if words.rules:
         console.print()
     for rule in words.rules:
         console.print(Text(f"# {rule}", style="dim"))
 
 
-def _widths(words: PrintedTable, columns: int) -> list[int] | None:
+def _widths(words: PrintedTable, tails: Sequence[Sequence[str]], columns: int) -> list[int] | None:
     """The least width of each column, with headings whole or else folded; None where the numbers do not fit."""
     for heading_columns, text_columns in ((columns, _READABLE), (_NARROW, _NARROW), (_NARROWEST, _NARROWEST)):
-        widths = [_least_width(column, heading_columns, text_columns) for column in words.columns]
+        widths = [
+            _least_width(column, behind, heading_columns, text_columns)
+            for column, behind in zip(words.columns, tails, strict=True)
+        ]
         if sum(widths) + _GAP * (len(widths) - 1) <= columns:
             return widths
     return None
 
 
-def _least_width(column: PrintedColumn, heading_columns: int, text_columns: int) -> int:
-    longest = max((width(line) for cell in column.cells for line in lines(cell)), default=0) + bool(column.marks)
+def _least_width(column: PrintedColumn, tails: Sequence[str], heading_columns: int, text_columns: int) -> int:
+    longest = max((width(line) for cell in column.cells for line in lines(cell)), default=0)
+    longest += max(map(width, tails), default=0)
     if column.numeric:
         return max(longest, min(width(column.heading), heading_columns))
     return min(max(longest, width(column.heading)), text_columns)
 
 
-def _fitted(words: PrintedTable, widths: Sequence[int]) -> "rich.table.Table":
+def _fitted(words: PrintedTable, tails: Sequence[Sequence[str]], widths: Sequence[int]) -> "rich.table.Table":
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text
@@ -85,7 +93,8 @@ def _fitted(words: PrintedTable, widths: Sequence[int]) -> "rich.table.Table":
             min_width=least,
         )
     for row in range(len(words.columns[0].cells)):
-        grid.add_row(*(_cell(column, row, least) for column, least in zip(words.columns, widths, strict=True)))
+        parts = zip(words.columns, tails, widths, strict=True)
+        grid.add_row(*(_cell(column, row, behind[row] if behind else "", least) for column, behind, least in parts))
     return grid
 
 
@@ -99,15 +108,16 @@ def _folded(heading: str, columns: int) -> list[str]:
     return [line.rstrip() for line in out]
 
 
-def _cell(column: PrintedColumn, row: int, columns: int) -> "rich.text.Text":
+def _cell(column: PrintedColumn, row: int, tail: str, columns: int) -> "rich.text.Text":
     # Text, never a string: rich reads markup and emoji codes in strings.
     from rich.text import Text
 
     shown = lines(column.cells[row])
-    if not column.numeric:
-        text = Text("\n".join(shown))
-        return text.append(MARK, style="dim") if column.marks and column.marks[row] else text
-    # Filled here, because rich would strip the blank that keeps unmarked digits under marked ones.
-    room = columns - bool(column.marks)
-    text = Text("\n".join(pad(line, room, right=True) for line in shown or [""]), justify="left")
-    return text.append(MARK, style="dim") if column.marks and column.marks[row] else text
+    style = "bold" if column.is_best(row) else ""
+    if column.numeric:
+        # Filled here, because rich would strip the blanks that keep unmarked digits under marked ones.
+        room = columns - width(tail)
+        shown = [pad(line, room, right=True) for line in shown or [""]]
+    text = Text("\n".join(shown), style=style, justify="left")
+    at = len(column.spread(row))
+    return text.append(tail[:at], style=style).append(tail[at:], style="not bold dim")
