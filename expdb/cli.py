@@ -366,8 +366,6 @@ def restore(
         print(f"restored {len(ids)} {_runs(ids)}")
 
 
-
-
 def _let_lie(database: Any, runs: Iterable["RunRecord"]) -> None:  # Any: a Database
     """The folders of purged runs keep their logs, and are nobody's any more."""
     from expdb.runners.folder import root_of

@@ -1,11 +1,19 @@
 """The command that compares: a table for terminal, blog, paper or spreadsheet. Registered by `cli`."""
 
-from typing import Annotated, Optional
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Optional
 
 import typer
 
 from expdb.current import current
+from expdb.errors import UsageError
 from expdb.options import Db, Experiment, Format, Output, Runs, Where, database_path
+
+if TYPE_CHECKING:
+    from expdb.tables import Asked
+
+PRESERVE: Final = "preserve"
 
 
 def compare(
@@ -44,7 +52,16 @@ def compare(
     caption: Annotated[Optional[str], typer.Option("--caption", help="What stands above the table.")] = None,
     format_name: Format = None,
     style: Annotated[
-        Optional[str], typer.Option("--style", help="Of Markdown: github, or typora's padding.", metavar="NAME")
+        Optional[str],
+        typer.Option(
+            "--style",
+            help="Of Markdown: github, typora's padding, or preserve: as their page wrote it.",
+            metavar="NAME",
+        ),
+    ] = None,
+    like: Annotated[
+        Optional[str],
+        typer.Option("--like", help="The tables of an ingested page, or the one at LINE.", metavar="PAGE[:LINE]"),
     ] = None,
     output: Output = None,
     db: Db = None,
@@ -69,6 +86,31 @@ def compare(
         percent=percent,
         caption=caption,
     )
+    if like is not None or style == PRESERVE:
+        _preserve(asked, like, style, format_name, output, db)
+        return
     with current(database_path(db)) as database:
         found = tables.table(database, asked)
     show(found, format_name, output, style)
+
+
+def _preserve(
+    asked: "Asked", like: str | None, style: str | None, format_name: str | None, output: Path | None, db: Path | None
+) -> None:
+    """Print tables as their pages wrote them, with what the database says now."""
+    from expdb import originals, tables
+    from expdb.reports.output import write_bytes
+
+    tables.check_selection(asked)
+    if style not in (None, PRESERVE) or format_name not in (None, "md", "markdown"):
+        raise UsageError("a table as its page wrote it has the page's format", hint="leave out --format and --style")
+    page, line = originals.place_of(like) if like is not None else (None, None)
+    if output is not None and page is not None and output.exists() and output.samefile(page):
+        raise UsageError(f"-o {output} would replace the page by its tables", hint="-o another file")
+    with current(database_path(db)) as database:
+        found = originals.originals(database, tables.selected(database, asked), page, line)
+    # Tables in one stream are parted by a blank line, as on a page.
+    write_bytes(b"\n".join(one.data for one in found), output)
+    for one in found:
+        for again in one.again:
+            print(f"{one.path}:{one.line}: the same table stands again in line {again}", file=sys.stderr)

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from expdb import expressions
-from expdb.compare import compare
+from expdb.compare import compare, select
 from expdb.errors import UsageError
 from expdb.expressions import ColumnExpr, Function, Name
 from expdb.grouping import Grouping
@@ -52,6 +52,9 @@ class Asked:
 WORDS: Final = tuple(field.name.replace("_", "-") for field in fields(Asked))
 
 
+_SELECTING = ("experiment", "runs", "where")
+
+
 def read(words: Mapping[str, str]) -> Asked:
     """What the attributes of a marker ask for; their names are WORDS. Raises UsageError for any other, and for a number
     that is none."""
@@ -85,6 +88,23 @@ def table(database: Database, asked: Asked, runs: Sequence[RunRecord] | None = N
     NotFoundError for names that no run has.
     """
     return compare(database, understood(asked), runs)
+
+
+def selected(database: Database, asked: Asked) -> list[RunRecord]:
+    """The runs that are asked for, in their order."""
+    return select(database, understood(asked))
+
+
+def check_selection(asked: Asked) -> None:
+    """Raise UsageError where more is asked for than which runs: their table is there already."""
+    more = [word for word in WORDS if word not in _SELECTING and getattr(asked, word.replace("-", "_"))]
+    if asked.digits is not None and "digits" not in more:
+        more.append("digits")
+    if more:
+        raise UsageError(
+            f"a table as its page wrote it takes no {', '.join(f'--{word}' for word in more)}",
+            hint="it takes RUN, --experiment and --where, which choose rows",
+        )
 
 
 def understood(asked: Asked) -> Query:

@@ -68,10 +68,10 @@ def render(table: Table, style: Literal["github", "typora"] = "github") -> str:
 
 def _cells(column: PrintedColumn) -> list[str]:
     """Heading and cells of a column as they stand in the source."""
-    cells = [_cell(cell) for cell in column.cells]
+    cells = [cell_of(cell) for cell in column.cells]
     if column.spreads or column.marks or column.best:
         cells = [_dressed(cell, column, row) for row, cell in enumerate(cells)]
-    return [_cell(column.heading), *cells]
+    return [cell_of(column.heading), *cells]
 
 
 def _dressed(cell: str, column: PrintedColumn, row: int) -> str:
@@ -99,7 +99,8 @@ def _as_typora(column: PrintedColumn) -> Iterator[str]:
         yield pad(cell, columns)
 
 
-def _cell(text: str) -> str:
+def cell_of(text: str) -> str:
+    """A value as the cell of a row: its lines by `<br>`, code as code, everything else escaped."""
     cell = "<br>".join(f"`{line}`" if is_code(line) else _literal(line) for line in lines(text))
     return f"\\{cell}" if _RULER.fullmatch(cell) else cell
 

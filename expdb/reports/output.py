@@ -31,23 +31,32 @@ def show(table: Table, format_name: str | None, output: Path | None, style: str 
     write(reports.render(table, chosen, style), output)
 
 
-def write(text: str, output: Path) -> None:
-    """Write a file whole or not at all; `-` is standard output."""
-    if str(output) == "-":
+def write(text: str, output: Path | None) -> None:
+    """Write to a file, whole or not at all; without one, or to `-`, print."""
+    if output is None or str(output) == "-":
         sys.stdout.write(text)
+    else:
+        write_bytes(text.encode("utf-8"), output)
+
+
+def write_bytes(data: bytes, output: Path | None) -> None:
+    """Bytes as they are, to a file, whole or not at all; without one, or to `-`, to standard output."""
+    if output is None or str(output) == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
         return
     if not output.name or output.is_dir():
         raise UsageError(f"-o {str(output)!r} is a folder, not a file")
     if output.exists() and not output.is_file():
         # A device or a pipe is written to, not replaced.
-        output.write_text(text, encoding="utf-8", newline="\n")
+        output.write_bytes(data)
         return
     # Behind a link it is the target that is replaced.
     output = output.resolve()
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_bytes(data)
         partial.replace(output)
     except OSError as error:
         partial.unlink(missing_ok=True)

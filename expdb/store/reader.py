@@ -233,6 +233,20 @@ def content(database: Database, source_id: int) -> bytes | None:
     return zlib.decompress(found) if found is not None else None
 
 
+def pages(database: Database) -> list[tuple[int, str, tuple[str, ...]]]:
+    """(source, encoding, places) of each page that is kept whole, the one read last first."""
+    rows = database.rows("SELECT id, encoding FROM source WHERE content IS NOT NULL ORDER BY ingested_ms DESC, id DESC")
+    return [(source_id, encoding, places(database, source_id)) for source_id, encoding in rows]
+
+
+def lines_of_runs(database: Database, source_id: int) -> list[tuple[int, int, int]]:
+    """(run, first line, last line) of what was read from a source, by line."""
+    rows = database.rows(
+        "SELECT run_id, line_first, line_last FROM run_source WHERE source_id = ? ORDER BY line_first", (source_id,)
+    )
+    return [(run_id, first, last) for run_id, first, last in rows]
+
+
 def paths(database: Database, source: SourceRecord) -> list[Path]:
     """Where the source may lie now, relative to the working directory where it is below it."""
     here = Path.cwd()

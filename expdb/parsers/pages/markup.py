@@ -448,16 +448,22 @@ def plain(text: str) -> str:
 
 def cells(line: str, *, code: bool = False) -> list[str]:
     """Cells of a table row, as written. code: a bar within back-ticks belongs to its cell."""
+    return [line[start:end].strip().replace("\\|", "|") for start, end in spans(line, code=code)]
+
+
+def spans(line: str, *, code: bool = False) -> list[tuple[int, int]]:
+    """Where the cells of a table row stand: what lies between its bars, blanks and all."""
     body = line.strip().removeprefix("|")
+    shift = len(line) - len(line.lstrip()) + (line.lstrip().startswith("|"))
     pattern = _CODE_CELL if code else _CELL
     found, at = [], 0
     while at <= len(body):
         match = pattern.match(body, at)
         assert match is not None, "the pattern fits the empty text"
-        found.append(match[0].strip().replace("\\|", "|"))
+        found.append((shift + at, shift + match.end()))
         at = match.end() + 1
     # The closing bar opens no cell.
-    if len(found) > 1 and body.rstrip().endswith("|") and not found[-1]:
+    if len(found) > 1 and body.rstrip().endswith("|") and not body[found[-1][0] - shift :].strip():
         found.pop()
     return found
 

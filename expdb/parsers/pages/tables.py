@@ -80,6 +80,10 @@ class TableReader:
         """Whether any column holds results."""
         return _states_results(self._columns(table))
 
+    def columns(self, table: TableBlock) -> list[tuple[str, bool]]:
+        """The name of each column, by which a param or a metric goes, and whether it holds results."""
+        return [(column.header, column.metric is not None) for column in self._columns(table)]
+
     def runs(self, table: TableBlock, index: int, name: str) -> Iterator[RunStart | Points | Repeat]:
         """Runs of a table, the first of which gets the index; name: what the table is called."""
         columns = self._columns(table)
@@ -129,6 +133,12 @@ class TableReader:
             said = wanted or _HEADER_UNIT.search(header) or any(map(_unit_of, _numbers(texts)))
             out.append(_Column(label, metric, metrics.meaning_of(header).words in ("time", "时间") and not said))
         return out
+
+
+def number_in(cell: str) -> str | None:
+    """The number that a cell states, as printed; None where it states none."""
+    found = _number(canonical_cell(cell))
+    return found[1] if found else None
 
 
 def has_numbers(table: TableBlock) -> bool:
