@@ -70,8 +70,11 @@ def mean(cells: Sequence[Cell], *, says_n: bool) -> Cell:
 
 def words(cells: Sequence[Cell]) -> Cell:
     """What the runs of a group say, each word once: `0, 1, 2`."""
-    found = dict.fromkeys(cell.value for cell in cells if cell.value is not None)
+    found: dict[float | str | None, Cell] = {}
+    for cell in cells:
+        if cell.value is not None:
+            found.setdefault(_comparable(cell), cell)
     if len(found) < 2:
-        return next((cell for cell in cells if cell.value is not None), Cell(None))
-    shown = [str(value) for value in list(found)[:_MOST_WORDS]]
+        return next(iter(found.values()), Cell(None))
+    shown = [str(cell.value) for cell in list(found.values())[:_MOST_WORDS]]
     return Cell(", ".join(shown) + ", …" * (len(found) > _MOST_WORDS))

@@ -1,7 +1,7 @@
 """The table of a query before the last touches: a row for each run, for each group of runs, or a pivot."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from expdb import grouping, metrics
@@ -64,6 +64,7 @@ class Sheet:
         )
         self.evaluation.check(column for i, column in enumerate(columns) if i != counts)
         printed, below = [], []
+        broken: set[int] = set()
         for i, column in enumerate(columns):
             if i == counts:
                 printed.append(Column(column.title or N, N, numeric=True))
@@ -71,12 +72,13 @@ class Sheet:
                 continue
             told, cells = self.evaluation.column(column)
             is_word = self.evaluation.is_word(column.operand)
+            broken.update(place for place, cell in enumerate(cells) if cell.diverged)
             of_groups = [_of_group(cells, group, is_word=is_word, says_n=False) for group in found]
             numeric = all(isinstance(cell.value, (int, float)) for cell in of_groups) if is_word else told.numeric
             printed.append(replace(told, numeric=numeric))
             below.append(of_groups)
         shared = [names[i] for i in telling]
-        rules = [*_rules(columns, self.evaluation), *self._said_of(by, found, shared, telling, columns)]
+        rules = [*_rules(columns, self.evaluation), *self._said_of(by, found, shared, telling, broken)]
         return Table(tuple(printed), tuple(zip(*below, strict=True)) if found else (), rules=tuple(rules))
 
     def _keys(self, by: Grouping) -> tuple[ColumnExpr, ...]:
@@ -126,6 +128,7 @@ class Sheet:
         if not self.query.columns:
             columns = self._bare(columns)
         out: list[ColumnExpr] = []
+        applied = False
         for column in columns:
             metric = None
             if isinstance(column.operand, Name) and not self.evaluation.is_word(column.operand):
@@ -133,10 +136,11 @@ class Sheet:
             if metric is None:
                 out.append(column)
                 continue
+            applied = True
             for rule in rules:
                 title = f"{column.title} ({rule})" if column.title else None
                 out.append(ColumnExpr(Selection(rule.function, metric, rule.argument), title))
-        if len(out) == len(columns) and len(rules) > 1:
+        if not applied and self.query.columns:
             raise UsageError(
                 "no column is a metric by its name alone, to which rules could be applied",
                 hint="--columns 'run, test/accuracy' --select best,last",
@@ -203,7 +207,7 @@ class Sheet:
         found: Sequence[Group],
         shared: Sequence[ColumnExpr],
         telling: Sequence[int],
-        columns: Sequence[ColumnExpr],
+        broken: Collection[int],
     ) -> Iterator[str]:
         """What has to be said of the groups: what a mean is of, who is in none, what parts runs that were to be one."""
         names = ", ".join(str(name.operand) for name in by.names)
@@ -212,8 +216,6 @@ class Sheet:
         if by.all_but and 1 < len(found) == len(self.records):
             parting = ", ".join(name.title or str(name.operand) for name in shared)
             yield f"no two runs differ in nothing but {names}: each row is one run; they differ in {parting}"
-        numbers = [column for column in columns if not self.evaluation.is_word(column.operand)]
-        broken = {i for column in numbers for i, cell in enumerate(self.evaluation.column(column)[1]) if cell.diverged}
         for group in found:
             fallen = [self.records[i].name for i in group.members if i in broken]
             if fallen:
