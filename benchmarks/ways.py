@@ -119,10 +119,10 @@ def into_expdb(paths: Sequence[Path], database: Path, shape: Shape) -> Timing:
     del shape
     from expdb import ingest
     from expdb.parsers import built_in
-    from expdb.store.database import Database
+    from expdb.store.sqlite import SqliteDatabase
 
     built_in()
-    with Database.create(database) as store:
+    with SqliteDatabase.create(database) as store:
         start = time.perf_counter()
         items, missing = ingest.collect([str(paths[0].parent)], database)
         outcome = ingest.ingest(store, items, ingest.Request())

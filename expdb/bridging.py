@@ -50,12 +50,12 @@ def pull(
         raise UsageError(f"--artifacts {artifacts}: not known", hint=f"one of: {', '.join(verb.ARTIFACTS)}")
     from expdb import feedback, settings
     from expdb.runners.folder import root_of
-    from expdb.store.opening import open_database
+    from expdb.store.opening import exists, open_database
 
     path = database_path(db)
     request = verb.Request(tuple(experiments or ()), condition or "", how, root_of(path), again, dry_run)
     with open_store(store, "read") as remote:
-        database = None if dry_run and not path.exists() else open_database(path, create=not dry_run)
+        database = None if dry_run and not exists(path) else open_database(path, create=not dry_run)
         try:
             found = verb.pull(database, remote, request, settings.now_ms(), feedback.progress)
         finally:

@@ -31,6 +31,7 @@ from expdb.options import (
 )
 
 if TYPE_CHECKING:
+    from expdb.address import Address
     from expdb.ingest import Request
     from expdb.parsers.reading import Reading
     from expdb.records import Table
@@ -118,7 +119,7 @@ def ingest(
         raise typer.Exit(1)
 
 
-def _watch(paths: list[str], request: "Request", path: Path, every_s: float) -> None:
+def _watch(paths: list[str], request: "Request", path: "Address", every_s: float) -> None:
     from expdb import feedback
     from expdb import watch as verb
 
@@ -372,7 +373,7 @@ def _let_lie(database: Any, runs: Iterable["RunRecord"]) -> None:  # Any: a Data
     from expdb.store.launched import UNSETTLED
 
     for run in runs:
-        spec = root_of(database.path) / run.uid / "spec.json"
+        spec = root_of(database.address) / run.uid / "spec.json"
         if run.status not in UNSETTLED and spec.is_file():
             spec.rename(spec.with_name("spec.purged.json"))
 

@@ -95,7 +95,7 @@ def compare(
 
 
 def _preserve(
-    asked: "Asked", like: str | None, style: str | None, format_name: str | None, output: Path | None, db: Path | None
+    asked: "Asked", like: str | None, style: str | None, format_name: str | None, output: Path | None, db: str | None
 ) -> None:
     """Print tables as their pages wrote them, with what the database says now."""
     from expdb import originals, tables

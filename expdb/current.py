@@ -1,9 +1,11 @@
 """The database as a command finds it: opened, made, or brought up to what nobody follows."""
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expdb.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from expdb.address import Address
 
 
 class _NoDatabase:
@@ -16,17 +18,15 @@ class _NoDatabase:
         return None
 
 
-def database_at(path: Path, mode: str = "read") -> Any:  # a context manager of Database, or of None for a dry run
-    from expdb.store.database import Database
+def database_at(path: "Address", mode: str = "read") -> Any:  # a context manager of Database, or of None for a dry run
+    from expdb.store.opening import exists, open_database
 
-    if mode == "create":
-        return Database.create(path)
-    if mode == "dry-run" and not path.exists():
+    if mode == "dry-run" and not exists(path):
         return _NoDatabase()
-    return Database(path, write=mode == "write")
+    return open_database(path, write=mode == "write", create=mode == "create")
 
 
-def current(path: Path) -> Any:  # a context manager of Database
+def current(path: "Address") -> Any:  # a context manager of Database
     """The database, brought up to launched runs that no process follows; made for those that it came too late for."""
     from expdb.runners.folder import root_of
     from expdb.store import launched

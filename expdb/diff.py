@@ -163,7 +163,8 @@ class _Comparison:
             return False
         found = self.database.rows(
             "SELECT a.step, b.step, a.value, b.value FROM point a JOIN point b ON b.seq = a.seq"
-            " WHERE a.metric_id = ? AND b.metric_id = ? AND (a.value IS NOT b.value OR a.step IS NOT b.step)"
+            " WHERE a.metric_id = ? AND b.metric_id = ? AND (a.value <> b.value OR a.step <> b.step"
+            " OR (a.value IS NULL) <> (b.value IS NULL) OR (a.step IS NULL) <> (b.step IS NULL))"
             " ORDER BY a.seq LIMIT 1",
             (one.id, other.id),
         )

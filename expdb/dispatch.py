@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from expdb import live, settings
+from expdb.address import Address, environment
 from expdb.errors import ExpdbError, InputError
 from expdb.runners import keeper as keeping
 from expdb.runners import local, slots
@@ -84,7 +85,7 @@ def entries(root: Path, known: Mapping[str, Entry] | None = None) -> list[Entry]
     return out
 
 
-def ensure(database: Path) -> None:
+def ensure(database: Address) -> None:
     """See to it that a dispatcher works on the queue beside the database."""
     queue = root_of(database) / QUEUE
     queue.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,9 @@ def ensure(database: Path) -> None:
     code = f"import sys; sys.path.insert(0, {here!r}); from expdb.dispatch import main; main()"
     with (queue / _LOG).open("ab") as log:
         subprocess.Popen(
-            [sys.executable, "-P", "-c", code, os.path.abspath(database)],
+            # The name is for whoever looks at the processes; a password is seen only by the process itself.
+            [sys.executable, "-P", "-c", code, str(database)],
+            env={**os.environ, **environment(database)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -103,7 +106,7 @@ def ensure(database: Path) -> None:
         )
 
 
-def revive(database: Path) -> None:
+def revive(database: Address) -> None:
     """Where runs wait and nobody works on their queue, start somebody; what waits for nobody has ended."""
     root = root_of(database)
     waiting = entries(root)
@@ -153,7 +156,7 @@ class _Job:
 class Dispatcher:
     """Works off one queue."""
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Address) -> None:
         self.database = database
         self.root = root_of(database)
         self._books = live.Books(database, _say)
@@ -244,8 +247,8 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Be the dispatcher of the queue beside the database that is named; at once nothing, where there is one."""
-    database = Path(sys.argv[1])
+    """Be the dispatcher of the queue of the database that EXPDB_DB names; at once nothing, where there is one."""
+    database = settings.database_path(None)
     queue = root_of(database) / QUEUE
     handle = os.open(queue / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     until = time.monotonic() + 2 * _IDLE_S

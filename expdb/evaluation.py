@@ -190,7 +190,8 @@ class Evaluation:
             broken = not math.isfinite(value) or has_diverged(run, metric)
             return Value(value, metric.unit, metric.decimals, diverged=broken), wanted
         rows = self.database.rows(
-            "SELECT value, step FROM point WHERE metric_id = ? ORDER BY step DESC, time_ms DESC, seq DESC LIMIT ?",
+            "SELECT value, step FROM point WHERE metric_id = ?"
+            " ORDER BY step DESC NULLS LAST, time_ms DESC NULLS LAST, seq DESC LIMIT ?",
             (metric.id, wanted),
         )
         if not rows:

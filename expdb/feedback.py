@@ -443,7 +443,7 @@ def _ran(database: Database, run: RunRecord) -> Iterator[tuple[str, str | None]]
     yield "python", ", ".join(f"{what}{version}" for version, what in versions if version) or None
     commit = found.git_commit and found.git_commit[:_COMMIT_SHOWN]
     yield "commit", f"{commit} and changes" if commit and found.git_dirty else commit
-    folder = root_of(database.path) / started[1]
+    folder = root_of(database.address) / started[1]
     if folder.is_dir():
         here = Path.cwd()
         yield "folder", readable(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
@@ -472,7 +472,7 @@ def blamed(found: Blame) -> None:
 
 def described(found: Info) -> None:
     """The database's place, size and counts."""
-    print(f"{'database':<12}{visible(str(found.path))}")
+    print(f"{'database':<12}{visible(str(found.address))}")
     print(f"{'size':<12}{found.size_bytes:,} bytes, schema {found.schema_version}, journal {found.journal}")
     for table, count in found.counts.items():
         print(f"{table + 's':<12}{count:,}")

@@ -7,10 +7,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from expdb import compare, dispatch, evaluation, live, metrics
+from expdb.address import Address
 from expdb.errors import ExpdbError
 from expdb.invocation import shown_command
 from expdb.launch import Planned
@@ -20,7 +20,7 @@ from expdb.records import Cell, Column, Table
 from expdb.reports.text import brief, cut, visible
 from expdb.runners.folder import RunFolder, State, root_of
 from expdb.store import launched, reader
-from expdb.store.database import Database
+from expdb.store.opening import exists, open_database
 from expdb.store.reader import MetricRecord, RunRecord
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class Log:
             return
 
 
-def follow(folder: RunFolder, database: Path, screen: Screen, *, skip: bool = False, stops: bool = True) -> State:
+def follow(folder: RunFolder, database: Address, screen: Screen, *, skip: bool = False, stops: bool = True) -> State:
     """Show a run until it has ended, and keep the database up to it; how it stands then.
 
     stops: Ctrl-C stops the run (as it does without expdb), a second one kills it; else it raises KeyboardInterrupt
@@ -234,7 +234,7 @@ def follow(folder: RunFolder, database: Path, screen: Screen, *, skip: bool = Fa
         screen.close()
 
 
-def ending(folder: RunFolder, database: Path, state: State) -> str:
+def ending(folder: RunFolder, database: Address, state: State) -> str:
     """One line on how a run ended."""
     spec, ended = folder.spec(), folder.exit()
     who = f"{spec.name} ({folder.uid[:8]})"
@@ -251,7 +251,7 @@ def ending(folder: RunFolder, database: Path, state: State) -> str:
     if ended.lingering:
         said += f"; {ended.lingering} of its processes go on, and what they print is not followed"
     try:
-        with Database(database) as opened:
+        with open_database(database) as opened:
             record = reader.run(opened, reader.find_run(opened, folder.uid))
             others = launched.below(opened, folder.uid)
     except ExpdbError as error:
@@ -302,16 +302,16 @@ def plan_table(planned: Sequence[Planned], done: Mapping[str, live.Done]) -> Tab
     return Table(_PLAN_COLUMNS, tuple(rows))
 
 
-def queue_table(database: Path) -> Table:
+def queue_table(database: Address) -> Table:
     """The runs that have not ended: those of the queue in its order, then those that run beside it."""
     columns = tuple(Column(w, w) for w in ("uid", "run", "experiment", "status", "where", "since", "newest"))
-    if not database.exists():
+    if not exists(database):
         return Table(columns, ())
     root = root_of(database)
     waiting = [entry.uid for entry in dispatch.entries(root)]
     place = {uid: n for n, uid in enumerate(waiting)}
     rows = []
-    with Database(database) as opened:
+    with open_database(database) as opened:
         known = launched.unsettled(opened)
         for one in sorted(known, key=lambda run: (place.get(run.uid, -1), run.id)):
             folder = RunFolder(root / one.uid)
@@ -392,7 +392,7 @@ class _Board:
         return grid
 
 
-def follow_all(folders: Sequence[RunFolder], database: Path) -> list[int]:
+def follow_all(folders: Sequence[RunFolder], database: Address) -> list[int]:
     """Show runs of the queue until all have ended; their exit codes. Ctrl-C stops them all."""
     board = _Board(folders)
     open_ = {folder.uid: folder for folder in folders}
@@ -429,13 +429,13 @@ def follow_all(folders: Sequence[RunFolder], database: Path) -> list[int]:
     return [ended.code if (ended := folder.exit()) else 1 for folder in folders]
 
 
-def _records(database: Path, uids: Iterable[str]) -> dict[str, RunRecord]:
+def _records(database: Address, uids: Iterable[str]) -> dict[str, RunRecord]:
     wanted = set(uids)
-    with Database(database) as opened:
+    with open_database(database) as opened:
         return {one.uid: one for one in reader.runs(opened, words=False) if one.uid in wanted}
 
 
-def results(database: Path, uids: Sequence[str]) -> Table:
+def results(database: Address, uids: Sequence[str]) -> Table:
     """The comparison of runs that have ended."""
-    with Database(database) as opened:
+    with open_database(database) as opened:
         return compare.compare(opened, compare.Query(runs=tuple(uids)))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from expdb import live, metrics, settings
+from expdb.address import Address
 from expdb.compare import Query, check_metric, select
 from expdb.errors import DatabaseError, need
 from expdb.expressions import parse_condition
@@ -22,6 +23,7 @@ from expdb.listing import tags_for_people
 from expdb.records import Unit
 from expdb.store import columns
 from expdb.store.database import Database
+from expdb.store.opening import open_database
 from expdb.store.places import STDIN, located, readable
 from expdb.store.reader import MetricRecord, RunRecord
 from expdb.store.writer import as_number
@@ -48,16 +50,16 @@ def open(db: str | os.PathLike[str] | None = None) -> "Results":
     """
     need("pandas", extra="pandas")
     named = settings.in_force().database
-    return Results(settings.database_path(None if db is None else Path(db), named=named))
+    return Results(settings.database_path(db, named=named))
 
 
 class Results:
-    """An open database, which is only read. path: its file."""
+    """An open database, which is only read. address: its file, or its server's."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        live.adopt(path)
-        self._database: Database | None = Database(path)
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        live.adopt(address)
+        self._database: Database | None = open_database(address)
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +68,7 @@ class Results:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<expdb results {str(self.path)!r}{'' if self._database else ', closed'}>"
+        return f"<expdb results {str(self.address)!r}{'' if self._database else ', closed'}>"
 
     def close(self) -> None:
         """Release the file; a second time changes nothing."""
@@ -171,7 +173,7 @@ class Results:
 
     def _opened(self) -> Database:
         if self._database is None:
-            raise DatabaseError(f"{self.path} was closed", hint="expdb.open() opens it again")
+            raise DatabaseError(f"{self.address} was closed", hint="expdb.open() opens it again")
         return self._database
 
     def _select(self, database: Database, where: str | None, experiment: str | None) -> list[RunRecord]:
@@ -193,7 +195,7 @@ class Results:
         for pair in pairs.tolist():
             place = places.get((run_ids[pair // most], pair % most))
             if place is not None and place not in shown:
-                shown[place] = _path(place, self.path)
+                shown[place] = _path(place, self.address)
             words.append(None if place is None else shown[place])
         return _repeated(words, at)
 
@@ -280,7 +282,7 @@ def _repeated(words: Sequence[str | None], of: "Ints") -> "ExtensionArray":
     return _text(words).array.take(of)
 
 
-def _path(place: str, database: Path) -> str:
+def _path(place: str, database: Address) -> str:
     """A file as a person here would type it."""
     if place == STDIN:
         return STDIN

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from expdb import parsers
+from expdb.address import Address
 from expdb.errors import InputError
 from expdb.parsers.reading import KEEP_BYTES, Digest, EmptyError, Reading
 from expdb.records import Event, RunStart
@@ -68,7 +69,7 @@ class _Tail:
 class Growing:
     """A log and how far it has been taken. trouble: why it cannot be read, if it cannot."""
 
-    def __init__(self, path: Path, database: Path, known: parsers.Parsers) -> None:
+    def __init__(self, path: Path, database: Address, known: parsers.Parsers) -> None:
         self.path = path
         self.place = stored(path, database)
         self.trouble: str | None = None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from expdb import parsers, plugins, settings
+from expdb.address import Address
 from expdb.errors import ExpdbError, InputError, MissingExtraError
 from expdb.parsers import folders
 from expdb.parsers.folders import Bundle, Member, Part
@@ -100,7 +101,7 @@ class Outcome:
     path_params: dict[str, dict[str, str] | None] = field(default_factory=dict)
 
 
-def collect(paths: Sequence[str], avoid: Path | None = None) -> tuple[list[Item], list[ExpdbError]]:
+def collect(paths: Sequence[str], avoid: Address | None = None) -> tuple[list[Item], list[ExpdbError]]:
     """Files, folders, globs and `-` to what is to be read, each file once, in a stable order. avoid: the database.
 
     Folders that are one run come first: what lies beside them may be an export of theirs.
@@ -304,7 +305,7 @@ class Ingest:
 
     def _standing_in_folder(self, member: Member, reading: Reading) -> Standing | None:
         assert self.writer is not None and self.database is not None
-        place = stored(member.path, self.database.path)
+        place = stored(member.path, self.database.address)
         found = self.writer.standing_in_folder(place, reading.digest, reading.prefix_sha256)
         # Settings that another run has too say nothing about this one.
         return None if member.role == "params" and not found.here else found
@@ -319,7 +320,7 @@ class Ingest:
                 self.writer.begin()
                 for (member, _), one in zip(readings, standings, strict=True):
                     if one and one.source_id is not None and not one.here:
-                        self.writer.remember_place(one.source_id, stored(member.path, self.database.path))
+                        self.writer.remember_place(one.source_id, stored(member.path, self.database.address))
         self.out.done.append(Done(item.shown, item.bundle.kind, Written("same"), item.files))
 
     def _dry_folder(self, item: Item, heads: Sequence[tuple[Part, SourceHead]]) -> None:
@@ -342,7 +343,7 @@ class Ingest:
 
     def _head_of(self, item: Item, part: Part) -> SourceHead:
         head = self._head(item, part.reading, part.format, part.version)
-        place = stored(part.member.path, self.database.path) if self.database else STDIN
+        place = stored(part.member.path, self.database.address) if self.database else STDIN
         return replace(head, place=place, content=None)
 
     def _read(self, item: Item) -> None:
@@ -389,7 +390,7 @@ class Ingest:
             found = self.out.path_params[item.shown] = request.params_of(item.path)
             params = {**(found or {}), **params}
         return SourceHead(
-            place=STDIN if item.is_stdin or not self.database else stored(item.path, self.database.path),
+            place=STDIN if item.is_stdin or not self.database else stored(item.path, self.database.address),
             digest=reading.digest,
             format=format_name,
             parser_version=version,

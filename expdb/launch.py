@@ -17,6 +17,7 @@ from itertools import product
 from pathlib import Path, PurePath
 from uuid import uuid4
 
+from expdb.address import Address, environment
 from expdb.errors import NotFoundError, UsageError, need
 from expdb.invocation import program_name, taken_apart
 from expdb.masking import mask_value
@@ -295,13 +296,13 @@ def new_sweep() -> str:
 
 
 def spec_of(
-    planned: Planned, order: Order, *, sweep: str | None = None, stdin: bool = False, database: str = ""
+    planned: Planned, order: Order, *, sweep: str | None = None, stdin: bool = False, database: Address | None = None
 ) -> Spec:
     """What a run's folder says of it. sweep: what the runs of one order have in common; database: the one that the
     command's own expdb commands are to use."""
     env = {"CUDA_VISIBLE_DEVICES": ""} if order.gpus == "none" else {}
-    if database:
-        env["EXPDB_DB"] = database
+    if database is not None:
+        env |= environment(database)
     tags = {**order.tags, PLAN_TAG: planned.plan, **({SWEEP_TAG: sweep} if sweep else {})}
     return Spec(
         uid=uuid4().hex,

@@ -17,6 +17,7 @@ from expdb.errors import ExpdbError, NotFoundError, UsageError
 from expdb.options import Db, Experiment, Format, Output, Params, Run, Tags, database_path, pairs
 
 if TYPE_CHECKING:
+    from expdb.address import Address
     from expdb.launch import Order, Planned
     from expdb.runners.folder import RunFolder
 
@@ -116,13 +117,13 @@ def run(
         raise typer.Exit(code)
 
 
-def _single(order: "Order", planned: "Planned", database: Path) -> int:
+def _single(order: "Order", planned: "Planned", database: "Address") -> int:
     """One run, here, started before anything heavy is imported."""
     from expdb import launch
     from expdb.runners import folder as folders
     from expdb.runners import local, slots
 
-    spec = launch.spec_of(planned, order, stdin=_is_fed(), database=os.path.abspath(database))
+    spec = launch.spec_of(planned, order, stdin=_is_fed(), database=database)
     lease = slots.acquire(spec.gpus)
     if lease is None:
         return _sweep(order, (planned,), database, detach=False, again=True, dry_run=False)
@@ -142,7 +143,7 @@ def _is_fed() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode) or os.isatty(0)
 
 
-def _followed(folder: "RunFolder", database: Path, *, stops: bool, skip: bool = False) -> int:
+def _followed(folder: "RunFolder", database: "Address", *, stops: bool, skip: bool = False) -> int:
     """Show the run to its end; the code to leave with."""
     from expdb import foreground
     from expdb.reports.text import visible
@@ -156,7 +157,7 @@ def _followed(folder: "RunFolder", database: Path, *, stops: bool, skip: bool = 
 
 
 def _sweep(
-    order: "Order", planned: Sequence["Planned"], database: Path, *, detach: bool, again: bool, dry_run: bool
+    order: "Order", planned: Sequence["Planned"], database: "Address", *, detach: bool, again: bool, dry_run: bool
 ) -> int:
     """Several runs, or one that has to wait: through the queue."""
     from expdb import dispatch, foreground, launch, live
@@ -182,7 +183,7 @@ def _sweep(
     root = folders.root_of(database)
     started: list[RunFolder] = []
     for one in left:
-        folder = folders.create(root, launch.spec_of(one, order, sweep=sweep, database=os.path.abspath(database)))
+        folder = folders.create(root, launch.spec_of(one, order, sweep=sweep, database=database))
         if order.runner != local.NAME:
             try:
                 engine.submit(folder)

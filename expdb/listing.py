@@ -8,7 +8,7 @@ from expdb.compare import Query, select
 from expdb.evaluation import longest_curve
 from expdb.expressions import Condition
 from expdb.records import BOOKKEEPING_TAGS, Cell, Column, Table
-from expdb.store.database import Database, ReadOnlySql
+from expdb.store.database import Database
 from expdb.store.launched import UNSETTLED
 from expdb.store.reader import RunRecord
 
@@ -71,8 +71,8 @@ def experiments(database: Database) -> Table:
 
 def answer(database: Database, sql: str) -> Table:
     """The rows of one reading statement. Raises UsageError for anything else."""
-    with ReadOnlySql(database, sql) as found:
-        rows = [tuple(map(_cell, row)) for row in found.rows()]
+    found = database.ask(sql)
+    rows = [tuple(map(_cell, row)) for row in found.rows]
     columns = []
     for place, name in enumerate(found.columns):
         values = [row[place].value for row in rows if row[place].value is not None]

@@ -19,6 +19,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from expdb import __version__, launch, parsers, plugins, runners, settings
+from expdb.address import Address
 from expdb.errors import DatabaseError, ExpdbError, InputError, NotFoundError
 from expdb.growing import Growing, News
 from expdb.invocation import shown_command
@@ -32,6 +33,7 @@ from expdb.runners.folder import RunFolder, Spec, State, root_of
 from expdb.store import intake, launched, reader
 from expdb.store.database import Database
 from expdb.store.launched import Birth, Surroundings
+from expdb.store.opening import exists, open_database
 from expdb.store.reader import RunRecord
 from expdb.store.writer import Writer
 
@@ -82,7 +84,7 @@ class Follower:
         self._writer = Writer(database, settings.now_ms())
         # What is logged goes first: what is printed under the same name is not stored.
         self._logs = [
-            _Log(Growing(folder.path / file, database.path, known), logged=file != PRINTED)
+            _Log(Growing(folder.path / file, database.address, known), logged=file != PRINTED)
             for file in (LOGGED, MEASURED, PRINTED)
         ]
         self._logged: set[str] = set()
@@ -308,7 +310,7 @@ class Books:
     said: takes what has to be told of that.
     """
 
-    def __init__(self, database: Path, said: Callable[[str], None]) -> None:
+    def __init__(self, database: Address, said: Callable[[str], None]) -> None:
         self._path = database
         self._said = said
         self._database: Database | None = None
@@ -358,7 +360,7 @@ class Books:
         if known:
             return known[0]
         if self._database is None:
-            self._database = Database.create(self._path)
+            self._database = open_database(self._path, create=True)
         with ExitStack() as stack:
             if not stack.enter_context(owned(folder)):
                 return None
@@ -404,32 +406,32 @@ class Done:
     status: RunStatus
 
 
-def done(database: Path, experiment: str, planned: Iterable[Planned]) -> dict[str, Done]:
+def done(database: Address, experiment: str, planned: Iterable[Planned]) -> dict[str, Done]:
     """The runs of the experiment that need not be started again, by plan: finished, running or waiting."""
-    if not database.exists():
+    if not exists(database):
         return {}
     adopt(database)
     plans = frozenset(one.plan for one in planned)
-    with Database(database) as opened:
+    with open_database(database) as opened:
         found = launched.done(opened, experiment, PLAN_TAG, plans)
     return {plan: Done(uid, status) for plan, (uid, status) in found.items()}
 
 
-def adopt(database: Path) -> None:
+def adopt(database: Address) -> None:
     """Bring up to date whatever nobody follows, also runs that the database does not know yet."""
     lost = strays(database)
     if lost:
         settle_if_possible(database, lost)
-    if database.exists():
-        with Database(database) as opened:
+    if exists(database):
+        with open_database(database) as opened:
             open_ = bool(launched.unsettled(opened))
         if open_:
             settle_if_possible(database)
 
 
-def folder_of(database: Path, text: str) -> RunFolder:
+def folder_of(database: Address, text: str) -> RunFolder:
     """The folder of the run that is meant; NotFoundError where it was not launched."""
-    with Database(database) as opened:
+    with open_database(database) as opened:
         record = reader.run(opened, reader.find_run(opened, text))
         above = launched.parent(opened, record.id)
     folder = RunFolder(root_of(database) / record.uid)
@@ -441,13 +443,13 @@ def folder_of(database: Path, text: str) -> RunFolder:
     return folder
 
 
-def name_of(database: Path, folder: RunFolder) -> str:
+def name_of(database: Address, folder: RunFolder) -> str:
     """What the run is called now."""
-    with Database(database) as opened:
+    with open_database(database) as opened:
         return reader.run(opened, reader.find_run(opened, folder.uid)).name
 
 
-def withdraw(database: Path, folder: RunFolder) -> bool:
+def withdraw(database: Address, folder: RunFolder) -> bool:
     """Take a run that waits out of queue and database, as if it had never been asked for; whether it waited."""
     if folder.state().kind != "queued" or folder.spec().runner != local.NAME:
         return False
@@ -455,13 +457,13 @@ def withdraw(database: Path, folder: RunFolder) -> bool:
     ended = folder.exit()
     if folder.keeper() is not None or ended is None:
         return False
-    with Database.create(database) as opened, opened.transaction():
+    with open_database(database, create=True) as opened, opened.transaction():
         launched.delete(opened, folder.uid)
     shutil.rmtree(folder.path, ignore_errors=True)
     return True
 
 
-def stop(database: Path, folder: RunFolder, *, force: bool = False, wait: bool = True) -> str:
+def stop(database: Address, folder: RunFolder, *, force: bool = False, wait: bool = True) -> str:
     """Stop a run that waits or runs; what became of it, for the person."""
     spec = folder.spec()
     if state_of(folder, spec).kind in ("ended", "lost"):
@@ -478,12 +480,12 @@ def stop(database: Path, folder: RunFolder, *, force: bool = False, wait: bool =
     return "stopped" if state_of(folder, spec).kind in ("ended", "lost") else "is asked to stop"
 
 
-def wait_settled(database: Path, uids: Sequence[str], patience_s: float) -> None:
+def wait_settled(database: Address, uids: Sequence[str], patience_s: float) -> None:
     """Wait until the database says of all runs how they ended; whoever follows them has that to do still."""
     until = time.monotonic() + patience_s
     wanted = set(uids)
     while time.monotonic() < until:
-        with Database(database) as opened:
+        with open_database(database) as opened:
             open_ = {run.uid for run in launched.unsettled(opened)} & wanted
         if not open_:
             return
@@ -491,12 +493,12 @@ def wait_settled(database: Path, uids: Sequence[str], patience_s: float) -> None
         time.sleep(0.1)
 
 
-def settle(database: Path, uids: Iterable[str] | None = None) -> list[str]:
+def settle(database: Address, uids: Iterable[str] | None = None) -> list[str]:
     """Bring runs up to date that no process follows; their uids. uids: these, stored or not; None: whatever the
     database takes for unsettled."""
     out = []
     root = root_of(database)
-    with Database.create(database) as opened:
+    with open_database(database, create=True) as opened:
         wanted = [run.uid for run in launched.unsettled(opened)] if uids is None else list(uids)
         known = plugins.all_parsers()
         for uid in wanted:
@@ -518,21 +520,21 @@ def settle(database: Path, uids: Iterable[str] | None = None) -> list[str]:
     return out
 
 
-def register(database: Path, folders: Iterable[RunFolder]) -> None:
+def register(database: Address, folders: Iterable[RunFolder]) -> None:
     """Tell the database of runs that wait, all at once."""
     known = plugins.all_parsers()
-    with Database.create(database) as opened:
+    with open_database(database, create=True) as opened:
         followers = [Follower(opened, folder, known) for folder in folders]
         with opened.transaction():
             for follower in followers:
                 follower.put_run("scheduled")
 
 
-def scheduled(database: Path) -> list[str]:
+def scheduled(database: Address) -> list[str]:
     """The runs that wait, as far as the database knows."""
-    if not database.exists():
+    if not exists(database):
         return []
-    with Database(database) as opened:
+    with open_database(database) as opened:
         return [run.uid for run in launched.unsettled(opened) if run.status == "scheduled"]
 
 
@@ -546,7 +548,7 @@ def is_forgotten(folder: RunFolder) -> bool:
     return spec.runner == local.NAME and age_s > _FORGOTTEN_S and folder.state().kind == "queued"
 
 
-def settle_if_possible(database: Path, uids: Iterable[str] | None = None) -> None:
+def settle_if_possible(database: Address, uids: Iterable[str] | None = None) -> None:
     """As `settle`, for those who only read: where the database cannot be written to now, it is left as it is."""
     try:
         settle(database, uids)
@@ -554,10 +556,10 @@ def settle_if_possible(database: Path, uids: Iterable[str] | None = None) -> Non
         return
 
 
-def strays(database: Path) -> list[str]:
+def strays(database: Address) -> list[str]:
     """Run folders that the database does not know: whoever launched them ended before it could say so."""
     root = root_of(database)
-    if not database.exists():
+    if not exists(database):
         return launched.strays(None, root)
-    with Database(database) as opened:
+    with open_database(database) as opened:
         return launched.strays(opened, root)

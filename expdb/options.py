@@ -9,15 +9,15 @@ import typer
 from expdb.errors import ExpdbError, UsageError
 
 if TYPE_CHECKING:
-    pass
+    from expdb.address import Address
 
 
 def _complete(statement: str, incomplete: str) -> list[str]:
     """What the database knows that begins like this; nothing, silently, where it cannot be asked."""
-    from expdb.store.database import Database
+    from expdb.store.opening import open_database
 
     try:
-        with Database(database_path(None)) as database:
+        with open_database(database_path(None)) as database:
             found = [str(name) for (name,) in database.rows(statement)]
     except ExpdbError:
         return []
@@ -26,7 +26,7 @@ def _complete(statement: str, incomplete: str) -> list[str]:
 
 
 def _complete_run(incomplete: str) -> list[str]:
-    return _complete("SELECT DISTINCT name FROM run WHERE deleted_ms IS NULL ORDER BY id DESC", incomplete)
+    return _complete("SELECT name FROM run WHERE deleted_ms IS NULL GROUP BY name ORDER BY max(id) DESC", incomplete)
 
 
 def _complete_experiment(incomplete: str) -> list[str]:
@@ -37,9 +37,12 @@ Experiment = Annotated[
     Optional[str], typer.Option("--experiment", "-e", help="Experiment.", autocompletion=_complete_experiment)
 ]
 Db = Annotated[
-    Optional[Path],
+    Optional[str],
     typer.Option(
-        "--db", help="Database file. Default: EXPDB_DB, what expdb.toml says, the nearest runs/expdb.db upward or here."
+        "--db",
+        metavar="FILE|URL",
+        help="Database: a file, or postgresql://USER@HOST/NAME. Default: EXPDB_DB, what expdb.toml says, the nearest"
+        " runs/expdb.db upward or here.",
     ),
 ]
 _RUN_HELP = "A uid's first 4 or more characters, a name, or @1 for the newest."
@@ -60,7 +63,7 @@ Output = Annotated[Optional[Path], typer.Option("-o", "--output", help="Write to
 Where = Annotated[Optional[str], typer.Option("--where", "-w", help="Only runs for which this holds.", metavar="EXPR")]
 
 
-def database_path(option: Path | None) -> Path:
+def database_path(option: str | None) -> "Address":
     """The database that is meant."""
     from expdb import settings
 

@@ -99,7 +99,7 @@ def _sheets(database: Database, page: str | None) -> Iterator["_Sheet"]:
     """The pages that are kept, the one read last first; of one place only that."""
     asked = Path(os.path.abspath(page)) if page is not None else None
     for source_id, encoding, places in reader.pages(database):
-        paths = [located(place, database.path) for place in places if place != STDIN]
+        paths = [located(place, database.address) for place in places if place != STDIN]
         if asked is None or asked in paths:
             yield _Sheet(database, source_id, encoding, _typed(asked or next(iter(paths), Path(STDIN))))
             if asked is not None:

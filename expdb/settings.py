@@ -10,11 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import get_args
 
+from expdb.address import Address, file_of, is_url, server
 from expdb.errors import InputError, UsageError
 from expdb.records import Better
 
 _YEAR_10000_S = 253_402_300_800
-DEFAULT_DATABASE = Path("runs", "expdb.db")
+RUNS = "runs"
+DEFAULT_DATABASE = Path(RUNS, "expdb.db")
 FILE = "expdb.toml"
 _PATTERN_NAME = re.compile(r"[\w.-]+")
 
@@ -35,7 +37,7 @@ class Settings:
     """What expdb.toml says. path: None where there is none; database: absolute; better: by a quantity's name."""
 
     path: Path | None = None
-    database: Path | None = None
+    database: Address | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     better: Mapping[str, Better] = field(default_factory=dict)
     patterns: tuple[OwnPattern, ...] = ()
@@ -164,9 +166,10 @@ class _File:
     def _database(self, out: Settings, value: object) -> Settings:
         text = self._text(value, "database", 'database = "runs/expdb.db"')
         named = Path(os.path.expanduser(text))  # noqa: PTH111  # leaves a user it does not know alone
-        if _is_url(text):
-            return replace(out, database=Path(text))
-        return replace(out, database=Path(os.path.abspath(self.path)).parent / named)
+        folder = Path(os.path.abspath(self.path)).parent
+        if is_url(text):
+            return replace(out, database=_at_url(text, os.environ, folder))
+        return replace(out, database=folder / named)
 
     def _aliases(self, out: Settings, value: object) -> Settings:
         example = '[aliases]\n"my score" = "score"'
@@ -261,19 +264,34 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
-def _is_url(text: str) -> bool:
-    return "://" in text or text.startswith(("postgresql:", "postgres:"))
+def _at_url(text: str, environ: Mapping[str, str], project: Path) -> Address:
+    """The database at a URL. EXPDB_RUNS says where the folders of a server's runs are, else the project does."""
+    found = file_of(text)
+    if found is not None:
+        return found
+    at = server(text, project / RUNS)
+    return replace(at, root=Path(os.path.abspath(environ["EXPDB_RUNS"]))) if environ.get("EXPDB_RUNS") else at
 
 
-def database_path(option: Path | None, environ: Mapping[str, str] = os.environ, named: Path | None = None) -> Path:
+def _project() -> Path:
+    """The folder of the nearest expdb.toml upward, or the current one."""
+    here = Path.cwd()
+    return next((one for one in (here, *here.parents) if (one / FILE).is_file()), here)
+
+
+def database_path(
+    option: str | os.PathLike[str] | None, environ: Mapping[str, str] = os.environ, named: Address | None = None
+) -> Address:
     """Which database is meant: --db, else EXPDB_DB, else the one that expdb.toml names, else the nearest runs/expdb.db
-    upward, else the one here."""
-    chosen = option or (Path(environ["EXPDB_DB"]) if environ.get("EXPDB_DB") else None) or named
+    upward, else the one here. Raises UsageError for a URL that is none of a database."""
+    chosen = os.fspath(option) if option is not None else environ.get("EXPDB_DB", "")
+    if is_url(chosen):
+        return _at_url(chosen, environ, _project())
     if chosen:
-        if _is_url(str(chosen)):
-            raise UsageError("the commands work on a SQLite file so far, not on a server", hint="--db runs/expdb.db")
         # os.path leaves a user it does not know alone; Path would break down.
         return Path(os.path.expanduser(chosen))  # noqa: PTH111
+    if named is not None:
+        return named
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / DEFAULT_DATABASE).is_file():

@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import Literal, Self, SupportsFloat, SupportsIndex
 
 from expdb import settings
+from expdb.address import Address
 from expdb.errors import ExpdbError, InputError, UsageError
 from expdb.masking import mask_command, mask_value
 from expdb.runners import artifacts
@@ -74,7 +75,7 @@ def start_run(
     for what, said in (("an experiment", experiment), ("a run", name)):
         if said is not None and not _is_name(said):
             raise UsageError(f"{said!r} is no name of {what}", hint="a name is one line of text")
-    database = settings.database_path(None if db is None else Path(db), named=settings.load().database)
+    database = settings.database_path(db, named=settings.load().database)
     if not (path := os.environ.get(_ENVIRONMENT)):
         return _own(database, experiment or DEFAULT, name or _script(), words, labels)
     folder = RunFolder(Path(os.path.abspath(path)))
@@ -98,7 +99,7 @@ def _given(
 
 
 def _own(
-    database: Path,
+    database: Address,
     experiment: str,
     name: str,
     params: dict[str, str],
@@ -289,7 +290,7 @@ class Run:
 class _Own:
     """What ends a run that no keeper keeps. held: the descriptor that holds its folder."""
 
-    def __init__(self, database: Path, folder: Path, started_ms: int, held: int | None) -> None:
+    def __init__(self, database: Address, folder: Path, started_ms: int, held: int | None) -> None:
         self.database = database
         self.folder = folder
         self.started_ms = started_ms

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from expdb import ingest
+from expdb.address import Address
 from expdb.errors import ExpdbError, InputError
 from expdb.ingest import Done, Ingest, Item, Outcome, Request
 from expdb.parsers.reading import EmptyError, Reading
@@ -59,7 +60,7 @@ class Watch:
 
     paths: Sequence[str]
     request: Request
-    database: Path
+    database: Address
     opened: Callable[[], AbstractContextManager[Database]]
     totals: Totals = field(default_factory=Totals)
     faults: set[str] = field(default_factory=set)
@@ -130,9 +131,9 @@ class Watch:
                 continue
             with database.transaction():
                 writer = Writer(database, 0)
-                standing = writer.standing(stored(old, database.path), reading.digest, reading.prefix_sha256)
+                standing = writer.standing(stored(old, database.address), reading.digest, reading.prefix_sha256)
                 if standing.kind == "grown" and standing.source_id is not None:
-                    writer.remember_place(standing.source_id, stored(item.path, database.path))
+                    writer.remember_place(standing.source_id, stored(item.path, database.address))
 
     def _said(self, outcome: Outcome, changed: Sequence[Item], now: dict[Path, _Seen]) -> Iterator[Change]:
         by_shown = {item.shown: item for item in changed}

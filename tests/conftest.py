@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from servers import postgres_server as postgres_server  # a fixture
+from servers import postgres_url as postgres_url
 
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

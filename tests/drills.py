@@ -14,6 +14,7 @@ from expdb import ingest as verb
 from expdb.ingest import Outcome, Request
 from expdb.store import reader, upkeep
 from expdb.store.database import Database
+from expdb.store.opening import open_database
 from expdb.store.reader import RunRecord
 
 State = dict[str, list[tuple[Any, ...]]]
@@ -47,7 +48,7 @@ _STATE = {
 def state(database: Database | Path) -> State:
     """All that a database holds, in an order of its own."""
     if isinstance(database, Path):
-        with Database(database) as opened:
+        with open_database(database) as opened:
             return state(opened)
     return {
         what: sorted(database.rows(query), key=lambda row: [(v is not None, str(type(v)), v) for v in row])
@@ -67,7 +68,7 @@ def assert_same(found: State, wanted: State, *, moved: bool = False) -> None:
 def assert_sound(database: Database | Path) -> None:
     """The check of the store finds nothing grave."""
     if isinstance(database, Path):
-        with Database(database) as opened:
+        with open_database(database) as opened:
             assert_sound(opened)
         return
     assert [fault.text for fault in upkeep.check(database) if fault.grave] == []
@@ -75,7 +76,7 @@ def assert_sound(database: Database | Path) -> None:
 
 def take(database: Database, *paths: Path | str, **asked: Any) -> Outcome:  # the fields of Request
     """Ingest the paths; every one must be there."""
-    items, missing = verb.collect([os.fspath(path) for path in paths], database.path)
+    items, missing = verb.collect([os.fspath(path) for path in paths], database.address)
     assert missing == []
     return verb.ingest(database, items, Request(**asked))
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from drills import environment, expdb
 
 from expdb.store import reader
-from expdb.store.database import Database
 from expdb.store.reader import RunRecord
+from expdb.store.sqlite import SqliteDatabase as Database
 
 T = TypeVar("T")
 

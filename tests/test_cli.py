@@ -305,7 +305,7 @@ def test_the_database_is_found_upward_and_named_by_flag_or_environment(expdb: Ex
     assert expdb("ls", env={"EXPDB_DB": "other.db"}).returncode == 3
     assert expdb("ingest", "a.log", "--db", "other.db").returncode == 0
     assert expdb("ls", env={"EXPDB_DB": "other.db"}).returncode == 0
-    assert expdb("ls", "--db", "postgresql://host/db").returncode == 2
+    assert expdb("ls", "--db", "mysql://host/db").returncode == 2
 
 
 def test_check_and_backup_work_on_a_real_database(expdb: Expdb, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from expdb.errors import ExpressionError, NotFoundError, UsageError
 from expdb.records import Cell, Table
 from expdb.reports import render
 from expdb.store import editing, reader
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 from expdb.tables import Asked
 
 Run = Callable[..., None]

@@ -13,7 +13,7 @@ from drills import take
 from expdb.diff import Difference, FileChange, diff
 from expdb.errors import NotFoundError
 from expdb.records import BOOKKEEPING_TAGS, Table
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 
 Rows = dict[str, tuple[object, object]]
 DIFF = """\

@@ -31,7 +31,7 @@ def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
 
 def test_the_examples_of_both_readmes_are_what_the_demo_prints(tmp_path: Path) -> None:
     from expdb import compare, expressions, ingest, reports
-    from expdb.store.database import Database
+    from expdb.store.sqlite import SqliteDatabase as Database
 
     with Database.create(tmp_path / "demo.db") as database:
         items, _ = ingest.collect([str(ROOT / "examples/logs"), str(ROOT / "examples/pages")])

@@ -11,8 +11,8 @@ from drills import assert_same, assert_sound, curve, only_run, runs_of, state, t
 
 from expdb.errors import NotFoundError, UsageError
 from expdb.store import editing, reader
-from expdb.store.database import Database
 from expdb.store.reader import RunRecord
+from expdb.store.sqlite import SqliteDatabase as Database
 
 PAGE = """\
 # Fusion

@@ -19,7 +19,7 @@ from drills import State, assert_same, assert_sound, environment, expdb, finish,
 
 from expdb.errors import DatabaseError
 from expdb.store import upkeep
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 
 # Printed with every failure; the moment of a kill follows from it, the state it meets also from the machine.
 SEED = int(os.environ.get("EXPDB_TEST_SEED") or random.SystemRandom().randrange(10**6))
@@ -55,7 +55,7 @@ def let_go(holder: "subprocess.Popen[str]") -> None:
 def test_a_writer_waits_for_another_process_and_says_so_once(
     database: Database, write_log: WriteLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("expdb.store.database.BUSY_S", 0.05)
+    monkeypatch.setattr("expdb.store.sqlite.BUSY_S", 0.05)
     said: list[str] = []
     holder = hold(database.path)
     timer = threading.Timer(0.5, let_go, [holder])
@@ -161,7 +161,7 @@ import os, sys
 from pathlib import Path
 def refuse(*_): raise PermissionError(1, "Operation not permitted")
 if sys.argv[1:]: os.link = refuse
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 print("ready", flush=True)
 for line in sys.stdin:
     with Database.create(Path(line.rstrip("\\n"))) as database:

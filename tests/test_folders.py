@@ -19,7 +19,7 @@ from expdb.parsers.configs.files import settings_of
 from expdb.parsers.reading import Reading, Sample
 from expdb.records import ASIDE, Curve, Event, LineKind, Metric, Points, RunStart, Unparsed
 from expdb.store import reader
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 
 
 class Table:

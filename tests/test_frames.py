@@ -15,7 +15,7 @@ import expdb
 from expdb import ingest
 from expdb.errors import DatabaseError, ExpressionError, NotFoundError
 from expdb.store import reader
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 
 Take = Callable[..., None]
 

@@ -24,7 +24,7 @@ from expdb.errors import InputError
 from expdb.parsers import Options
 from expdb.parsers.reading import Reading
 from expdb.records import Curve, LineKind, Points, RunStart, Unparsed
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 
 FUZZ_S = float(os.environ.get("EXPDB_FUZZ_S", "600"))
 SEED = os.environ.get("EXPDB_FUZZ_SEED", "expdb")

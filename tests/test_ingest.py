@@ -31,7 +31,7 @@ from expdb import ingest as verb
 from expdb.errors import InputError
 from expdb.ingest import Item, Outcome
 from expdb.store import editing, reader
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 
 
 def kinds(outcome: Outcome) -> list[str]:

@@ -17,8 +17,8 @@ from expdb.parsers.reading import KEEP_BYTES
 from expdb.runners import local
 from expdb.runners.folder import RunFolder, State, create, root_of
 from expdb.store import editing, launched, reader
-from expdb.store.database import Database
 from expdb.store.reader import RunRecord
+from expdb.store.sqlite import SqliteDatabase as Database
 
 
 def folder_for(database: Database, code: str, cwd: Path, **asked: object) -> RunFolder:

@@ -20,8 +20,8 @@ from expdb.errors import UsageError
 from expdb.records import CURVE, Curve, Metric
 from expdb.store import editing, launched, merging, reader
 from expdb.store import statements as sql
-from expdb.store.database import Database
 from expdb.store.merging import Merged, merge
+from expdb.store.sqlite import SqliteDatabase as Database
 from expdb.store.writer import Writer, derived_summary
 
 
@@ -340,7 +340,7 @@ STRUCK = """
 import os, signal, sys
 from pathlib import Path
 from expdb.store import merging
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 merging.RUNS_AT_ONCE = 3
 done = 0
 def step(runs):

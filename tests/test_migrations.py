@@ -23,7 +23,8 @@ from sqlmodel import SQLModel
 
 from expdb.errors import DatabaseError, OutdatedError
 from expdb.store import schema
-from expdb.store.database import SCHEMA_VERSION, VERSION_TABLE, Database, revision
+from expdb.store.database import SCHEMA_VERSION, VERSION_TABLE, revision
+from expdb.store.sqlite import SqliteDatabase as Database
 from expdb.store.upgrade import migrate, upgrade
 
 OLD = Path(__file__).parent / "data" / "schema1"

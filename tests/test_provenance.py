@@ -11,7 +11,7 @@ from drills import expdb, only_run, take
 from expdb.errors import ExpdbError, NotFoundError
 from expdb.provenance import Blame, blame
 from expdb.store import editing, reader
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 
 PAGE = """\
 # Fusion

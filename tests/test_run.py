@@ -18,7 +18,7 @@ from expdb import launch
 from expdb import open as results_in
 from expdb.runners import local
 from expdb.runners.folder import create
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 
 
 @pytest.fixture

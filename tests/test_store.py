@@ -19,11 +19,13 @@ from sqlmodel import SQLModel
 from expdb.errors import AmbiguousError, DatabaseError, ExpdbError, NotFoundError, UsageError
 from expdb.records import Summary
 from expdb.store import editing, reader, statements, upkeep
-from expdb.store.database import VERSION_TABLE, Database, ReadOnlySql, on_network
+from expdb.store.database import VERSION_TABLE
 from expdb.store.places import located, stored
 from expdb.store.reader import MetricRecord
 from expdb.store.schema import VIEWS
 from expdb.store.schema import statements as ddl
+from expdb.store.sqlite import SqliteDatabase as Database
+from expdb.store.sqlite import on_network
 
 TABLES = SQLModel.metadata.tables
 
@@ -41,7 +43,11 @@ def test_every_statement_prepares_against_the_declared_schema(database: Database
 INSERTS = {
     name: found
     for name, text in statements.every().items()
-    if (found := re.match(r"INSERT (?:OR \w+ )?INTO (\w+) \(([^)]+)\) VALUES (\(.+?\))(?: ON CONFLICT .+)?$", text))
+    if (
+        found := re.match(
+            r"INSERT (?:OR \w+ )?INTO (\w+) \(([^)]+)\) VALUES (\(.+?\))(?: ON CONFLICT .+| RETURNING id)?$", text
+        )
+    )
 }
 
 
@@ -307,7 +313,7 @@ def test_an_unfinished_write_is_not_read_past_its_lock(
     # Without WAL, as on a network file system, a writer locks readers out.
     take(database, write_log())
     database.rows("PRAGMA journal_mode = DELETE")
-    monkeypatch.setattr("expdb.store.database.BUSY_S", 0.1)
+    monkeypatch.setattr("expdb.store.sqlite.BUSY_S", 0.1)
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     other.execute("DELETE FROM run")
@@ -400,8 +406,8 @@ def test_sql_of_a_person_can_only_read(
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     # Even on a connection that may write.
-    with pytest.raises(UsageError), ReadOnlySql(database, query) as found:
-        found.rows()
+    with pytest.raises(UsageError):
+        database.ask(query)
     assert sorted(tmp_path.rglob("*")) == before
     with Database(database.path) as again:
         assert only_run(again).name == "a"
@@ -421,8 +427,8 @@ def test_sql_of_a_person_reads_tables_views_and_their_columns(database: Database
         "PRAGMA table_info(meta)": [(0, "key", "VARCHAR", 1, None, 1), (1, "value", "VARCHAR", 1, None, 0)],
     }
     for query, rows in wanted.items():
-        with Database(database.path) as opened, ReadOnlySql(opened, query) as found:
-            assert found.rows() == rows
+        with Database(database.path) as opened:
+            assert opened.ask(query).rows == rows
 
 
 # Summaries ------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from expdb.preview import Preview, PreviewMetric
 from expdb.provenance import blame
 from expdb.records import ASIDE, Points, RunStart
 from expdb.store import reader
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 
 
 def found(data: bytes) -> Preview:

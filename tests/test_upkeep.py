@@ -11,7 +11,7 @@ from drills import assert_same, assert_sound, expdb, finish, only_run, other_use
 
 from expdb.errors import DatabaseError, UsageError
 from expdb.store import editing, reader, upkeep
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 
 
 def faults(database: Database) -> list[str]:
@@ -32,7 +32,7 @@ def test_info_counts_what_there_is(database: Database, write_log: WriteLog) -> N
     editing.remove(database, [reader.find_run(database, "b")], now_ms=1)
     found = upkeep.info(database)
     assert found.counts == {"experiment": 2, "run": 2, "metric": 8, "source": 2, "point": 24}
-    assert (found.removed, found.journal, found.path) == (1, "wal", database.path)
+    assert (found.removed, found.journal, found.address) == (1, "wal", database.path)
     assert found.size_bytes >= 4096
 
 
@@ -229,7 +229,7 @@ def test_a_copy_that_cannot_be_made_says_so_and_leaves_nothing(database: Databas
 WRITER = """
 import sys
 from pathlib import Path
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 with Database(Path(sys.argv[1]), write=True) as database:
     print("ready", flush=True)
     for n in range(100000):
@@ -268,7 +268,7 @@ import sys
 from pathlib import Path
 from expdb.errors import UsageError
 from expdb.store import upkeep
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 with Database(Path(sys.argv[1])) as database:
     print("ready", flush=True)
     sys.stdin.readline()

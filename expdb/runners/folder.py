@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from expdb.address import Address, Server
 from expdb.errors import InputError, NotFoundError
 from expdb.runners import keeper as keeping
 
@@ -208,8 +209,11 @@ def _object(path: Path) -> dict[str, object] | None:
     return value
 
 
-def root_of(database: Path) -> Path:
-    """Where the run folders of a database are: beside it in `runs`, or in a folder `runs` there."""
+def root_of(database: Address) -> Path:
+    """Where the run folders of a database are: beside it in `runs`, or in a folder `runs` there; a server names its
+    own."""
+    if isinstance(database, Server):
+        return database.root
     beside = Path(os.path.abspath(database)).parent
     return beside if beside.name == "runs" else beside / "runs"
 

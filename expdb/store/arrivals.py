@@ -325,7 +325,9 @@ class Arrivals:
         tags = {k: v for k, v in run.tags.items() if k not in columns and not k.startswith(PUSHED_TAG)}
         count = 0
         for kind, said in (("param", run.params), ("tag", tags)):
-            here = dict(self._at.execute(f"SELECT key, value FROM {kind} WHERE run_id = ?", (run_id,)).fetchall())
+            here: dict[str, str] = dict(
+                self._at.execute(f"SELECT key, value FROM {kind} WHERE run_id = ?", (run_id,)).fetchall()
+            )
             rows = []
             for theirs, value in said.items():
                 key = names.name(kind, theirs)

@@ -1,20 +1,14 @@
 """Points by the million: columns in batches, as the driver gives them, without an object for each point."""
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from expdb.store.database import Database, translated
+from expdb.store.database import Database
 
 # Rows that are Python's objects at a time: those of a large batch leave the processor's caches (1.5 times as slow).
 BATCH = 2048
 
-_POINTS = (
-    "SELECT metric_id, step, epoch, value, time_ms, source_no, line FROM point"
-    " WHERE metric_id IN (SELECT value FROM json_each(?)) ORDER BY metric_id, seq"
-)
 _PLACES = (
     "SELECT l.run_id, l.source_no, (SELECT path FROM source_place WHERE source_id = l.source_id"
     " ORDER BY rowid DESC LIMIT 1) FROM run_source l"
@@ -40,19 +34,14 @@ NO_POINTS = PointColumns((), (), (), (), (), (), ())
 
 def points(database: Database, metric_ids: Sequence[int]) -> Iterator[PointColumns]:
     """All points of the metrics, BATCH at a time. To be read within one `database.view`."""
-    for rows in _batches(database, _POINTS, json.dumps(sorted(metric_ids))):
+    query = (
+        "SELECT metric_id, step, epoch, value, time_ms, source_no, line FROM point"
+        f" WHERE metric_id IN ({database.MEMBERS}) ORDER BY metric_id, seq"
+    )
+    for rows in database.batches(query, (json.dumps(sorted(metric_ids)),), BATCH):
         yield PointColumns(*zip(*rows, strict=True))
 
 
 def places(database: Database) -> dict[tuple[int, int], str]:
     """Where the sources of the runs were found last, as stored, by (run's id, source_no)."""
     return {(run_id, source_no): path for run_id, source_no, path in database.rows(_PLACES) if path is not None}
-
-
-def _batches(database: Database, sql: str, value: str) -> Iterator[list[tuple[Any, ...]]]:
-    try:
-        cursor = database.connection.execute(sql, (value,))
-        while rows := cursor.fetchmany(BATCH):
-            yield rows
-    except sqlite3.Error as error:
-        raise translated(error, database.path) from error

@@ -1,7 +1,6 @@
 """Corrections by hand, each in the journal; removing, restoring and purging runs."""
 
 import re
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +10,7 @@ from expdb.parsers.digits import decimals_of
 from expdb.records import REPORTED, UNITS, Curve, Metric, Summary
 from expdb.store import reader
 from expdb.store import statements as sql
-from expdb.store.database import Database
+from expdb.store.database import Connection, Database
 from expdb.store.reader import MetricRecord
 from expdb.store.writer import Writer, as_number, delete_run
 
@@ -38,7 +37,7 @@ def edit(database: Database, run_id: int, changes: Changes, now_ms: int) -> list
 
 
 class _Edit:
-    def __init__(self, database: Database, connection: sqlite3.Connection, run_id: int, now_ms: int) -> None:
+    def __init__(self, database: Database, connection: Connection, run_id: int, now_ms: int) -> None:
         self.database = database
         self.at = connection
         self.run_id = run_id
@@ -179,8 +178,8 @@ def purge(database: Database, run_ids: list[int]) -> int:
             rows = connection.execute("SELECT source_id FROM run_source WHERE run_id = ?", (run_id,))
             touched.update(source_id for (source_id,) in rows)
             connection.execute(
-                "INSERT OR IGNORE INTO purged_run (source_id, line_first)"
-                " SELECT source_id, line_first FROM run_source WHERE run_id = ?",
+                "INSERT INTO purged_run (source_id, line_first)"
+                " SELECT source_id, line_first FROM run_source WHERE run_id = ? ON CONFLICT DO NOTHING",
                 (run_id,),
             )
             points += delete_run(connection, run_id)

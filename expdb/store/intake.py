@@ -161,7 +161,8 @@ class _Intake:
             self.out.changes.append(f"{known.name}: the source no longer holds it; the run is left as it was")
         self.out.run_ids = [run.id for run in self.open.values()]
         for run in self.open.values() if alike else ():
-            twin = self.writer.settle(run.id, run.outlines, self.out.run_ids) if run.fresh else None
+            settle = self.writer.settle
+            twin = settle(run.id, run.outlines, self.out.run_ids, self.experiment_id) if run.fresh else None
             if twin:
                 self.out.runs -= 1
                 self.out.points -= sum(count for _, _, count, *_ in run.outlines)
@@ -180,7 +181,8 @@ class _Intake:
     def _close_all(self) -> None:
         """Store what is held of runs."""
         for run in self.held:
-            self._correct(run)
+            if not run.fresh:
+                self._correct(run)
             for key in [key for key, one in run.metrics.items() if one.stored and not one.summary.count]:
                 # Only an unterminated line had named it.
                 self.at.execute(sql.DELETE_METRIC, (run.metrics.pop(key).id,))
@@ -247,8 +249,8 @@ class _Intake:
         )
 
     def _put_source(self) -> None:
-        self.at.execute(sql.PUT_SOURCE, (self.source_id, *self._source_row()))
-        self.at.execute(sql.PUT_PLACE, (self.source_id, self.head.place))
+        assert self.source_id is not None
+        self.writer.put_source(self.source_id, self._source_row(), self.head.place)
 
     def _known_runs(self) -> dict[int, _KnownRun]:
         """The runs the source gave, by the line where each begins."""
@@ -317,8 +319,8 @@ class _Intake:
         head = self.head
         name = self.writer.free_name(self.experiment_id, event.caption or head.run_name)
         origin = "page" if self.is_page else "log"
-        made = self.at.execute(sql.INSERT_RUN, (uuid4().hex, self.experiment_id, name, origin, "finished", None, None))
-        run_id = int(made.lastrowid or 0)
+        born = (uuid4().hex, self.experiment_id, name, origin, "finished", None, None)
+        run_id = int(self.at.execute(sql.INSERT_RUN, born).fetchone()[0])
         if self.into is not None:
             self.at.execute(sql.PUT_BELOW, (self.into, run_id))
         self._put_words(run_id, {**event.params, **head.params}, {**event.tags, **head.tags}, event.reason)

@@ -91,13 +91,13 @@ def put_run(writer: Writer, birth: Birth, status: RunStatus, started_ms: int | N
     parent = at.execute("SELECT id FROM run WHERE uid = ?", (birth.parent,)).fetchone() if birth.parent else None
     made = at.execute(
         "INSERT INTO run (uid, experiment_id, parent_id, name, origin, status, user_name, seed, started_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
             *(birth.uid, experiment_id, parent and parent[0], name, birth.origin, status),
             *(birth.user_name, birth.seed, started_ms),
         ),
-    )
-    run_id = int(made.lastrowid or 0)
+    ).fetchone()
+    run_id = int(made[0])
     put_words(writer, run_id, birth.params, birth.tags)
     return run_id, name
 
@@ -142,9 +142,10 @@ def put_surroundings(writer: Writer, run_id: int, found: Surroundings) -> None:
     """What a run ran on; what was known before and is not said now stays."""
     names = [one.name for one in fields(Surroundings)]
     values: list[Value] = [getattr(found, name) for name in names]
+    kept = ", ".join(f"{name} = coalesce(excluded.{name}, provenance.{name})" for name in names)
     writer.database.connection.execute(
         f"INSERT INTO provenance (run_id, {', '.join(names)}) VALUES (?{', ?' * len(names)})"
-        f" ON CONFLICT (run_id) DO UPDATE SET {', '.join(f'{n} = coalesce(excluded.{n}, {n})' for n in names)}",
+        f" ON CONFLICT (run_id) DO UPDATE SET {kept}",
         (run_id, *values),
     )
 

@@ -1,12 +1,12 @@
 """Runs that say the same: an export beside its event files is another source of that run, not another run."""
 
 import math
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from expdb.records import CURVE, Curve
+from expdb.store.database import Connection
 
 # Two ways of writing a 32-bit float differ by less.
 TOLERANCE = 1e-6
@@ -40,7 +40,7 @@ _CONTRADICTION = (
 class Likeness:
     """The runs of an open database by what their curves look like, each experiment read when it is first asked for."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._at = connection
         self._by_experiment: dict[int, dict[_Signature, list[int]]] = {}
 

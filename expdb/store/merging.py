@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 
+from expdb.address import Address, Server
 from expdb.errors import UsageError
 from expdb.records import Curve, Metric
 from expdb.store import statements as sql
@@ -89,7 +90,7 @@ def merge(
 
     step: called with the number of runs that were looked at. Raises UsageError where both are one database.
     """
-    if str(ours.path.resolve()) == str(theirs.path.resolve()):
+    if _resolved(ours.address) == _resolved(theirs.address):
         raise UsageError("a database is not merged with itself", hint="expdb db merge OTHER [--db THIS]")
     work = _Merge(ours, theirs, now_ms)
     with theirs.view():
@@ -333,7 +334,7 @@ class _Merge:
         for (path,) in self.theirs.rows(
             "SELECT path FROM source_place WHERE source_id = ? ORDER BY rowid", (their_id,)
         ):
-            place = path if path == STDIN else stored(located(path, self.theirs.path), self.ours.path)
+            place = path if path == STDIN else stored(located(path, self.theirs.address), self.ours.address)
             if place in known:
                 continue
             latest = self._one(sql.SOURCE_BY_PLACE, place)
@@ -511,3 +512,7 @@ class _Merge:
 
 def _marks(number: int) -> str:
     return ", ".join("?" * number)
+
+
+def _resolved(address: Address) -> str:
+    return address.url if isinstance(address, Server) else str(address.resolve())

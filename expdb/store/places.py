@@ -6,6 +6,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote_to_bytes
 
+from expdb.address import Address, Server
+
 STDIN = "-"
 _BYTES = "bytes:"
 _PIECE_BYTES = 1 << 20
@@ -13,11 +15,15 @@ _PIECE_BYTES = 1 << 20
 _FAR = os.path.join("..", "..", "..")
 
 
-def stored(path: Path, database: Path) -> str:
-    """A path as text: relative to the database's folder within its project, absolute elsewhere."""
+def stored(path: Path, database: Address) -> str:
+    """A path as text: relative to the database's folder within its project, absolute elsewhere; for a database on a
+    server, which is nowhere among the files, always absolute."""
     # Strings, not Paths: this is done for every file of a folder.
-    folder, name = os.path.split(os.path.abspath(path))
-    text = os.path.join(_relative(folder, os.path.split(os.path.abspath(database))[0]), name)
+    if isinstance(database, Server):
+        text = os.path.abspath(path)
+    else:
+        folder, name = os.path.split(os.path.abspath(path))
+        text = os.path.join(_relative(folder, os.path.split(os.path.abspath(database))[0]), name)
     text = text.replace(os.sep, "/") if os.sep != "/" else text
     try:
         text.encode()
@@ -38,11 +44,12 @@ def _relative(folder: str, start: str) -> str:
     return "" if text == os.curdir else folder if text.startswith(_FAR) else text
 
 
-def located(place: str, database: Path) -> Path:
+def located(place: str, database: Address) -> Path:
     """The path that was stored, made absolute."""
     text = os.fsdecode(unquote_to_bytes(place[len(_BYTES) :])) if place.startswith(_BYTES) else place
     # Back by the words, as they were made: a folder that is a link has another `..` on the disk.
-    return Path(os.path.normpath(Path(os.path.abspath(database)).parent / PurePosixPath(text)))
+    folder = Path("/") if isinstance(database, Server) else Path(os.path.abspath(database)).parent
+    return Path(os.path.normpath(folder / PurePosixPath(text)))
 
 
 def still_begins(path: Path, sha256: str, size_bytes: int) -> bool | None:

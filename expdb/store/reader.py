@@ -132,7 +132,7 @@ def find_run(database: Database, text: str, *, removed: bool | None = False) -> 
 
     removed: True looks among removed runs only, None among all. Raises NotFoundError or AmbiguousError.
     """
-    alive = {False: "r.deleted_ms IS NULL", True: "r.deleted_ms IS NOT NULL", None: "1"}[removed]
+    alive = {False: "r.deleted_ms IS NULL", True: "r.deleted_ms IS NOT NULL", None: "1 = 1"}[removed]
     query = f"SELECT r.id, r.uid, r.name, e.name FROM run r JOIN experiment e ON e.id = r.experiment_id WHERE {alive}"
     if text.startswith("@"):
         # More digits than this are no number of SQLite's.
@@ -146,8 +146,8 @@ def find_run(database: Database, text: str, *, removed: bool | None = False) -> 
             rows = database.rows(f"{query} AND substr(r.uid, 1, ?) = ? ORDER BY r.id", (len(text), text.lower()))
     if not rows:
         gone = removed is False and database.rows(
-            "SELECT 1 FROM run WHERE deleted_ms IS NOT NULL AND (name = ? OR ? >= ? AND substr(uid, 1, ?) = ?)",
-            (text, len(text), UID_PREFIX, len(text), text.lower()),
+            "SELECT 1 FROM run WHERE deleted_ms IS NOT NULL AND (name = ? OR substr(uid, 1, ?) = ?)",
+            (text, max(len(text), UID_PREFIX), text.lower()),
         )
         hint = "it was removed; expdb restore brings it back" if gone else "expdb ls lists the runs"
         raise NotFoundError(f"no run is called {text!r}", hint=hint)
@@ -195,7 +195,7 @@ def points(database: Database, metric_id: int, step: int | None = None) -> list[
     """The points of a metric in the order they arrived; of one step, if given."""
     rows = database.rows(
         "SELECT seq, step, value, time_ms, source_no, line FROM point"
-        " WHERE metric_id = ?1 AND (?2 IS NULL OR step = ?2) ORDER BY seq",
+        " WHERE metric_id = ?1 AND (CAST(?2 AS BIGINT) IS NULL OR step = ?2) ORDER BY seq",
         (metric_id, step),
     )
     return [PointRecord(*row) for row in rows]
@@ -204,7 +204,7 @@ def points(database: Database, metric_id: int, step: int | None = None) -> list[
 def outline(database: Database, metric: MetricRecord, most: int) -> list[float]:
     """The metric's values in order of arrival; means of as many neighbours as bring them down to `most`."""
     rows = database.rows(
-        "SELECT avg(value) FROM point WHERE metric_id = ? GROUP BY seq * ? / ? ORDER BY seq",
+        "SELECT avg(value) FROM point WHERE metric_id = ? GROUP BY seq * ? / ? ORDER BY min(seq)",
         (metric.id, most, max(metric.count, most)),
     )
     return [math.nan if value is None else value for (value,) in rows]
@@ -252,6 +252,6 @@ def paths(database: Database, source: SourceRecord) -> list[Path]:
     here = Path.cwd()
     out = []
     for place in source.places:
-        path = Path(STDIN) if place == STDIN else Path(os.path.normpath(located(place, database.path)))
+        path = Path(STDIN) if place == STDIN else Path(os.path.normpath(located(place, database.address)))
         out.append(path.relative_to(here) if path.is_relative_to(here) else path)
     return out

@@ -10,6 +10,7 @@ from functools import cache
 from sqlalchemy import (
     BigInteger,
     Column,
+    Identity,
     Index,
     LargeBinary,
     MetaData,
@@ -22,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlmodel import Field, SQLModel
+from sqlmodel.sql.sqltypes import AutoString
 
 from expdb.store.database import SCHEMA_VERSION, VERSION_TABLE, revision
 
@@ -435,6 +437,9 @@ class Provenance(SQLModel, table=True):
     exit_code: int | None = None
 
 
+# Their order of writing is asked for. A row that is put again stands last.
+IN_ORDER = ("param", "tag", "source_place")
+
 VIEWS = {
     "run_summary": """
 SELECT r.uid, e.name AS experiment, r.name AS run, r.origin, r.status, r.seed, r.note, r.started_ms, r.ended_ms,
@@ -467,8 +472,9 @@ def statements(dialect: str) -> tuple[str, ...]:
     dialect: sqlite or postgresql.
     """
     engine = {"sqlite": sqlite.dialect, "postgresql": postgresql.dialect}[dialect]()
+    declared = SQLModel.metadata if dialect == "sqlite" else _on_server()
     out: list[str] = []
-    for table in SQLModel.metadata.sorted_tables:
+    for table in declared.sorted_tables:
         out.append(str(CreateTable(table).compile(dialect=engine)).strip())
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
         out += [str(CreateIndex(index).compile(dialect=engine)).strip() for index in indexes]
@@ -484,27 +490,30 @@ def statements(dialect: str) -> tuple[str, ...]:
     out.append(str(CreateTable(version).compile(dialect=engine)).strip())
     out.append(f"INSERT INTO {VERSION_TABLE} (version_num) VALUES ('{revision(SCHEMA_VERSION)}')")
     out.append("INSERT INTO experiment (id, name, created_ms, updated_ms) VALUES (0, 'Default', 0, 0)")
+    if dialect == "postgresql":
+        # How often it was changed: what SQLite's data_version tells.
+        out.append("INSERT INTO meta (key, value) VALUES ('changes', '0')")
     return tuple(out)
 
 
-def create_postgresql(url: str) -> None:
-    """Create the schema in an empty PostgreSQL database, whole or not at all.
+def _on_server() -> MetaData:
+    """The same tables as PostgreSQL is to have them, with what SQLite does by itself.
 
-    Raises MissingExtraError without psycopg, DatabaseError where the server refuses.
+    - rowid, the order of writing, where the store asks for it;
+    - text sorted by its code points, not as the server's country sorts words;
+    - references are checked when all is written, as a run's rows come in any order; those of points are not, which
+      would take longer than storing them (`db check` looks for points without a metric).
     """
-    from sqlalchemy import create_engine
-    from sqlalchemy.exc import DBAPIError
-
-    from expdb.errors import DatabaseError, need
-
-    need("psycopg", extra="postgres")
-    engine = create_engine(f"postgresql+psycopg://{url.partition('://')[2]}")
-    try:
-        with engine.begin() as connection:
-            for statement in statements("postgresql"):
-                connection.exec_driver_sql(statement)
-    except DBAPIError as error:
-        # The first line is PostgreSQL's own sentence; the url may hold a password.
-        raise DatabaseError(f"PostgreSQL says: {str(error.orig).splitlines()[0]}") from error
-    finally:
-        engine.dispose()
+    out = MetaData()
+    for declared in SQLModel.metadata.sorted_tables:
+        table = declared.to_metadata(out)
+        for column in table.columns:
+            if isinstance(column.type, AutoString):
+                column.type = String(collation="C")
+        for reference in list(table.foreign_key_constraints):
+            if table.name == "point":
+                table.constraints.discard(reference)
+            reference.deferrable, reference.initially = True, "DEFERRED"
+        if table.name in IN_ORDER:
+            table.append_column(Column("rowid", BigInteger, Identity(), nullable=False))
+    return out

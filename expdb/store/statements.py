@@ -10,15 +10,23 @@ POINT_ROWS = (256, 64, 16, 4, 1)
 # Points of one bulk statement; more gain nothing, and some builds of SQLite bind no more than 32,766 values.
 POINTS_AT_ONCE = 1024
 
-INSERT_EXPERIMENT = "INSERT INTO experiment (name, created_ms, updated_ms) VALUES (?, ?, ?)"
+INSERT_EXPERIMENT = "INSERT INTO experiment (name, created_ms, updated_ms) VALUES (?, ?, ?) RETURNING id"
 TOUCH_EXPERIMENT = "UPDATE experiment SET updated_ms = ?, deleted_ms = NULL WHERE id = ?"
 EXPERIMENT_BY_NAME = "SELECT id FROM experiment WHERE name = ?"
 RUN_NAMES = "SELECT name FROM run WHERE experiment_id = ?"
 INSERT_RUN = (
     "INSERT INTO run (uid, experiment_id, name, origin, status, started_ms, ended_ms) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " RETURNING id"
 )
-PUT_PARAM = "INSERT OR REPLACE INTO param (run_id, key, value, number) VALUES (?, ?, ?, ?)"
-PUT_TAG = "INSERT OR REPLACE INTO tag (run_id, key, value) VALUES (?, ?, ?)"
+# The row that was put last stands last: rowid is the order of writing, on PostgreSQL by a column of that name.
+PUT_PARAM = (
+    "INSERT INTO param (run_id, key, value, number) VALUES (?, ?, ?, ?) ON CONFLICT (run_id, key) DO UPDATE SET"
+    " value = excluded.value, number = excluded.number, rowid = excluded.rowid"
+)
+PUT_TAG = (
+    "INSERT INTO tag (run_id, key, value) VALUES (?, ?, ?) ON CONFLICT (run_id, key) DO UPDATE SET"
+    " value = excluded.value, rowid = excluded.rowid"
+)
 NEXT_METRIC = "SELECT coalesce(max(id), 0) + 1 FROM metric"
 INSERT_METRIC = (
     "INSERT INTO metric (id, run_id, key, name, label, kind, rule, unit, decimals, step_unit, count, nonfinite,"
@@ -45,17 +53,22 @@ PUT_SOURCE = (
     " content = excluded.content"
 )
 SOURCE_BY_DIGEST = (
-    "SELECT id, sha256, size_bytes, line_count, format FROM source WHERE sha256 = ? AND tail_sha256 IS ?"
-    " ORDER BY id LIMIT 1"
+    "SELECT id, sha256, size_bytes, line_count, format FROM source WHERE sha256 = ?"
+    " AND coalesce(tail_sha256, '') = coalesce(?, '') ORDER BY id LIMIT 1"
 )
 SOURCE_BY_PLACE = (
     "SELECT s.id, s.sha256, s.size_bytes, s.line_count, s.format FROM source_place p"
     " JOIN source s ON s.id = p.source_id WHERE p.path = ? ORDER BY p.rowid DESC LIMIT 1"
 )
 # The row that was put last is what was read there last.
-PUT_PLACE = "INSERT OR REPLACE INTO source_place (source_id, path) VALUES (?, ?)"
+PUT_PLACE = (
+    "INSERT INTO source_place (source_id, path) VALUES (?, ?) ON CONFLICT (source_id, path) DO UPDATE SET"
+    " rowid = excluded.rowid"
+)
 PUT_RUN_SOURCE = (
-    "INSERT OR REPLACE INTO run_source (run_id, source_no, source_id, line_first, line_last) VALUES (?, ?, ?, ?, ?)"
+    "INSERT INTO run_source (run_id, source_no, source_id, line_first, line_last) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (run_id, source_no) DO UPDATE SET source_id = excluded.source_id, line_first = excluded.line_first,"
+    " line_last = excluded.line_last"
 )
 RUNS_OF_SOURCE = (
     "SELECT l.run_id, l.source_no, l.line_first, r.experiment_id, r.name, coalesce((SELECT old FROM edit"
@@ -72,7 +85,7 @@ DELETE_METRIC = "DELETE FROM metric WHERE id = ?"
 RUNS = (
     "SELECT r.id, r.uid, r.name, e.name, r.origin, r.status, r.seed, r.note, r.started_ms, r.ended_ms"
     " FROM run r JOIN experiment e ON e.id = r.experiment_id"
-    " WHERE r.deleted_ms IS NULL AND e.deleted_ms IS NULL AND (?1 IS NULL OR e.name = ?1) ORDER BY r.id"
+    " WHERE r.deleted_ms IS NULL AND e.deleted_ms IS NULL AND (CAST(?1 AS TEXT) IS NULL OR e.name = ?1) ORDER BY r.id"
 )
 # A run that another one's log tells of shares its state.
 PUT_BELOW = (
@@ -87,19 +100,34 @@ UNSETTLED = (
 PARAMS = (
     "SELECT p.run_id, p.key, p.value FROM param p JOIN run r ON r.id = p.run_id"
     " JOIN experiment e ON e.id = r.experiment_id"
-    " WHERE r.deleted_ms IS NULL AND e.deleted_ms IS NULL AND (?1 IS NULL OR e.name = ?1) ORDER BY p.run_id, p.rowid"
+    " WHERE r.deleted_ms IS NULL AND e.deleted_ms IS NULL AND (CAST(?1 AS TEXT) IS NULL OR e.name = ?1)"
+    " ORDER BY p.run_id, p.rowid"
 )
 TAGS = (
     "SELECT t.run_id, t.key, t.value FROM tag t JOIN run r ON r.id = t.run_id"
     " JOIN experiment e ON e.id = r.experiment_id"
-    " WHERE r.deleted_ms IS NULL AND e.deleted_ms IS NULL AND (?1 IS NULL OR e.name = ?1) ORDER BY t.run_id, t.rowid"
+    " WHERE r.deleted_ms IS NULL AND e.deleted_ms IS NULL AND (CAST(?1 AS TEXT) IS NULL OR e.name = ?1)"
+    " ORDER BY t.run_id, t.rowid"
 )
 SUMMARIES = (
     "SELECT m.run_id, m.id, m.key, m.name, m.label, m.kind, m.rule, m.unit, m.decimals, m.step_unit, m.count,"
     " m.nonfinite, m.first_step, m.first_value, m.last_step, m.last_value, m.min_step, m.min_value, m.max_step,"
     " m.max_value FROM metric m JOIN run r ON r.id = m.run_id JOIN experiment e ON e.id = r.experiment_id"
-    " WHERE r.deleted_ms IS NULL AND e.deleted_ms IS NULL AND (?1 IS NULL OR e.name = ?1) ORDER BY m.run_id, m.id"
+    " WHERE r.deleted_ms IS NULL AND e.deleted_ms IS NULL AND (CAST(?1 AS TEXT) IS NULL OR e.name = ?1)"
+    " ORDER BY m.run_id, m.id"
 )
+
+# Bulk writes by the table they write to. Nobody waits for their answer: they may be sent later, many at once, as long
+# as they are there for the next statement that speaks of that table.
+UNANSWERED = {
+    PUT_PARAM: "param",
+    PUT_TAG: "tag",
+    INSERT_METRIC: "metric",
+    UPDATE_METRIC: "metric",
+    PUT_SOURCE: "source",
+    PUT_PLACE: "source_place",
+    PUT_RUN_SOURCE: "run_source",
+}
 
 
 @lru_cache(maxsize=128)

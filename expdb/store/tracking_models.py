@@ -267,7 +267,9 @@ def hide_model(database: Database, model: int, now_ms: int) -> None:
 
 def add_model_params(database: Database, model: int, params: dict[str, str]) -> None:
     """Store params of a model. Raises UsageError where one of them is there and says something else."""
-    there = dict(database.rows("SELECT key, value FROM logged_model_param WHERE model_id = ?", (model,)))
+    there: dict[str, str] = dict(
+        database.rows("SELECT key, value FROM logged_model_param WHERE model_id = ?", (model,))
+    )
     for key, value in params.items():
         if there.get(key, value) != value:
             raise UsageError(f"the model has a param {key!r} already: {there[key]!r}")

@@ -6,25 +6,25 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from expdb import settings
+from expdb.address import Address, Server
 from expdb.errors import DatabaseError, OutdatedError, UsageError, need
 from expdb.store import upkeep
 from expdb.store.database import (
     SCHEMA_VERSION,
     VERSION_TABLE,
-    Database,
     check_version,
-    opened,
     revision,
-    translated,
 )
+from expdb.store.sqlite import SqliteDatabase, copy_into, opened, translated
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-_POSTGRESQL = ("postgresql://", "postgres://")
 _VERSION = "SELECT value FROM meta WHERE key = 'schema_version'"
 
 
@@ -37,17 +37,18 @@ class Upgraded:
     backup: Path | None = None
 
 
-def upgrade(address: str | Path, now_ms: int, *, copy: bool, say: Callable[[str], None]) -> Upgraded:
+def upgrade(address: str | Address, now_ms: int, *, copy: bool, say: Callable[[str], None]) -> Upgraded:
     """Bring the database to this schema, whole or not at all; a kill at any moment leaves the old one, and whoever
     repeats it begins anew. copy: keep the old one beside it (SQLite only: a server is dumped by its own tools).
 
     Waits, saying so, while another process writes. Raises what opening a database raises, but for its age.
     """
-    if str(address).startswith(_POSTGRESQL):
-        return _on_server(str(address), copy=copy)
-    path = Path(address)
+    named = settings.database_path(address) if isinstance(address, str) else address
+    if isinstance(named, Server):
+        return _on_server(named, copy=copy)
+    path = named
     try:
-        Database(path, write=True).close()
+        SqliteDatabase(path, write=True).close()
     except OutdatedError:
         return _in_file(path, now_ms, copy=copy, say=say)
     return Upgraded(SCHEMA_VERSION, SCHEMA_VERSION)
@@ -160,7 +161,7 @@ def _copied(path: Path, old: int, now_ms: int, say: Callable[[str], None]) -> Pa
     say(f"copying it to {target}")
     # A second connection: it sees what is committed, which is all there is before the first step.
     with closing(opened(path, "mode=rw")) as reading:
-        upkeep.copied(reading, path, target)
+        upkeep.copied(partial(copy_into, reading), path, target)
     target.chmod(path.stat().st_mode & 0o777)
     return target
 
@@ -171,7 +172,7 @@ def _literal(text: str) -> str:
     return escape(text)
 
 
-def _on_server(url: str, *, copy: bool) -> Upgraded:
+def _on_server(server: Server, *, copy: bool) -> Upgraded:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import DBAPIError
 
@@ -181,14 +182,14 @@ def _on_server(url: str, *, copy: bool) -> Upgraded:
             hint="pg_dump first, then: expdb db upgrade --no-backup",
         )
     need("psycopg", extra="postgres")
-    engine = create_engine(f"postgresql+psycopg://{url.partition('://')[2]}")
+    engine = create_engine(f"postgresql+psycopg://{server.url.partition('://')[2]}")
     try:
         with engine.begin() as connection:
             # Two upgrades at once: the second waits here, and then finds the new version.
             row = connection.exec_driver_sql(f"{_VERSION} FOR UPDATE").fetchone()
             old = int(row[0]) if row else 0
             try:
-                check_version(old, "the database")
+                check_version(old, str(server))
             except OutdatedError:
                 migrate(connection)
         return Upgraded(old, SCHEMA_VERSION)

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from expdb.address import Address
 from expdb.errors import DatabaseError, UsageError
 from expdb.records import Summary
 from expdb.store import reader
@@ -22,7 +23,7 @@ _COUNTED = ("experiment", "run", "metric", "point", "source")
 class Info:
     """Sizes and counts. removed: runs that rm has hidden."""
 
-    path: Path
+    address: Address
     size_bytes: int
     schema_version: int
     journal: str
@@ -44,24 +45,17 @@ def info(database: Database) -> Info:
         table: int(database.rows(f"SELECT count(*) FROM {table}")[0][0]) for table in _COUNTED if table != "point"
     }
     counts["point"] = int(database.rows("SELECT coalesce(sum(count), 0) FROM metric")[0][0])
-    size = sum(
-        path.stat().st_size
-        for tail in ("", "-wal")
-        if (path := database.path.with_name(database.path.name + tail)).exists()
-    )
-    journal = str(database.rows("PRAGMA journal_mode")[0][0])
     removed = int(database.rows("SELECT count(*) FROM run WHERE deleted_ms IS NOT NULL")[0][0])
-    return Info(database.path, size, SCHEMA_VERSION, journal, counts, removed)
+    return Info(database.address, database.size_bytes(), SCHEMA_VERSION, database.journal(), counts, removed)
 
 
 def check(database: Database, step: Callable[[int], None] = lambda _: None) -> list[Fault]:
     """What is wrong: pages of the file, references, summaries that differ from their points, changed sources."""
     with database.view():
-        faults = [Fault(f"SQLite: {text}") for (text,) in database.rows("PRAGMA integrity_check") if text != "ok"]
+        faults = [Fault(text) for text in database.damage()]
         if faults:
             return faults
-        for table, rowid, other, _ in database.rows("PRAGMA foreign_key_check"):
-            faults.append(Fault(f"{table} {rowid or ''} refers to a {other} that is not there"))
+        faults += map(Fault, database.dangling())
         faults += _summaries(database, step)
         faults += _sources(database)
         return faults
@@ -101,7 +95,7 @@ def _sources(database: Database) -> list[Fault]:
             if place == STDIN:
                 continue
             try:
-                same = still_begins(located(place, database.path), sha256, size_bytes)
+                same = still_begins(located(place, database.address), sha256, size_bytes)
             except OSError as error:
                 faults.append(Fault(f"{place}: cannot be read: {error.strerror or error}", grave=False))
                 continue
@@ -119,11 +113,11 @@ def _sources(database: Database) -> list[Fault]:
 
 def backup(database: Database, target: Path) -> int:
     """Copy the database, also while others write to it; the copy's size in bytes. Never replaces a file."""
-    return copied(database.connection, database.path, target)
+    return copied(database.copy_to, database.address, target)
 
 
-def copied(connection: sqlite3.Connection, path: Path, target: Path) -> int:
-    """As `backup`, of a database of any schema that lies in path."""
+def copied(copy_to: Callable[[Path], None], address: Address, target: Path) -> int:
+    """As `backup`, of a database of any schema at that address. copy_to: writes all of it into a new file."""
     if not target.name:
         raise UsageError(f"{str(target)!r} is a folder, not a file")
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
@@ -131,9 +125,9 @@ def copied(connection: sqlite3.Connection, path: Path, target: Path) -> int:
         if os.path.lexists(target):
             raise FileExistsError
         try:
+            copy_to(partial)
             with closing(sqlite3.connect(partial)) as copy:
-                connection.backup(copy)
-                _move_places(copy, path, target)
+                _move_places(copy, address, target)
             _place(partial, target)
             return target.stat().st_size
         finally:
@@ -144,9 +138,9 @@ def copied(connection: sqlite3.Connection, path: Path, target: Path) -> int:
         raise DatabaseError(f"no copy could be made at {target}: {error}") from error
 
 
-def _move_places(copy: sqlite3.Connection, old: Path, new: Path) -> None:
+def _move_places(copy: sqlite3.Connection, old: Address, new: Path) -> None:
     """Paths relative to the old database, made relative to the new one."""
-    if os.path.abspath(old.parent) == os.path.abspath(new.parent):
+    if isinstance(old, Path) and os.path.abspath(old.parent) == os.path.abspath(new.parent):
         return
     with copy:
         for rowid, place in copy.execute("SELECT rowid, path FROM source_place WHERE path <> ?", (STDIN,)).fetchall():

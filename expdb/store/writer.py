@@ -1,7 +1,6 @@
 """What is written in bulk: points, metrics and their names; and what the database knows of a source already."""
 
 import math
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from expdb import metrics
 from expdb.parsers.reading import Digest
 from expdb.records import Curve, Metric, Summary, Unit
 from expdb.store import statements as sql
-from expdb.store.database import Database, translated
+from expdb.store.database import Connection, Database
 from expdb.store.likeness import Likeness, Outline
 
 _POINTS_AT_ONCE = 50_000
@@ -98,19 +97,27 @@ class Writer:
     def __init__(self, database: Database, now_ms: int) -> None:
         self.database = database
         self.now_ms = now_ms
-        self._at: sqlite3.Connection = database.connection
+        self._at: Connection = database.connection
         self._version: int | None = None
-        self._shape = (0, 0)
         self._names: dict[int, set[str]] = {}
         # The number behind the last free name, or counting would start again for each of a thousand namesakes.
         self._numbers: dict[tuple[int, str], int] = {}
         self._experiments: dict[str, int] = {}
         self._next_metric = self._next_source = 0
+        # Sources that were looked for and not there, what of them was stored since, and as of which state.
+        self._absent: set[tuple[str, Digest]] = set()
+        self._stored: set[str] = set()
+        self._looked: int | None = None
         self.likeness = Likeness(self._at)
 
     def begin(self) -> None:
         """Forget what other processes may have changed since the last transaction."""
         version = self.database.changed_elsewhere()
+        if version != self._looked:
+            self._absent.clear()
+            self._looked = version
+        if not self._absent:
+            self._stored.clear()
         if version != self._version:
             self._names.clear()
             self._numbers.clear()
@@ -126,10 +133,19 @@ class Writer:
 
     def standing(self, place: str, digest: Digest, prefix_sha256: Callable[[int], str | None]) -> Standing:
         """Whether the source is new, known, has grown since, or was changed at its place."""
-        try:
-            return self._standing(place, digest, prefix_sha256)
-        except sqlite3.Error as error:
-            raise translated(error, self.database.path) from error
+        with self.database.errors():
+            if self._at.in_transaction:
+                if (place, digest) in self._absent:
+                    self._absent.discard((place, digest))
+                    if not self._stored & {place, digest.sha256}:
+                        return Standing("new")
+            elif self._looked is None:
+                self._looked = self.database.changed_elsewhere()
+            found = self._standing(place, digest, prefix_sha256)
+            if found.kind == "new" and not self._at.in_transaction:
+                # To be asked again within the transaction, where it costs a word with a server.
+                self._absent.add((place, digest))
+            return found
 
     def has_runs(self, source_id: int) -> bool:
         """Whether any run was read from the source, or its runs have gone on with a copy that grew."""
@@ -181,24 +197,34 @@ class Writer:
         rows = self._at.execute("SELECT source_id FROM run_source WHERE run_id = ?", (run_id,))
         return frozenset(source_id for (source_id,) in rows)
 
-    def settle(self, run_id: int, outlines: Sequence[Outline] | None = None, beside: Iterable[int] = ()) -> str | None:
+    def settle(
+        self,
+        run_id: int,
+        outlines: Sequence[Outline] | None = None,
+        beside: Iterable[int] = (),
+        experiment_id: int | None = None,
+    ) -> str | None:
         """Where a new run says what another run of its experiment says, make its sources sources of that one.
 
-        The name of that one; None where there is none. beside: runs of the same source, which are told apart.
+        The name of that one; None where there is none. beside: runs of the same source, which are told apart;
+        experiment_id: of the run, where it is known.
         """
         outlines = self.likeness.outlines(run_id) if outlines is None else outlines
-        row = self._at.execute("SELECT experiment_id, name FROM run WHERE id = ?", (run_id,)).fetchone()
-        experiment_id, name = row
+        if experiment_id is None:
+            (experiment_id,) = self._at.execute("SELECT experiment_id FROM run WHERE id = ?", (run_id,)).fetchone()
+        assert experiment_id is not None
         twin = self.likeness.twin(experiment_id, run_id, outlines, beside)
         if twin is None:
             return None
+        (name,) = self._at.execute("SELECT name FROM run WHERE id = ?", (run_id,)).fetchone()
         (last,) = self._at.execute("SELECT max(source_no) FROM run_source WHERE run_id = ?", (twin,)).fetchone()
         rows = self._at.execute(
             "SELECT source_id, line_first, line_last FROM run_source WHERE run_id = ? ORDER BY source_no", (run_id,)
         ).fetchall()
         for table, columns in (("param", "key, value, number"), ("tag", "key, value")):
             self._at.execute(
-                f"INSERT OR IGNORE INTO {table} (run_id, {columns}) SELECT ?, {columns} FROM {table} WHERE run_id = ?",
+                f"INSERT INTO {table} (run_id, {columns}) SELECT CAST(? AS INTEGER), {columns} FROM {table}"
+                " WHERE run_id = ? ON CONFLICT DO NOTHING",
                 (twin, run_id),
             )
         delete_run(self._at, run_id)
@@ -208,9 +234,16 @@ class Writer:
         (said,) = self._at.execute("SELECT name FROM run WHERE id = ?", (twin,)).fetchone()
         return str(said)
 
+    def put_source(self, source_id: int, row: tuple[object, ...], place: str) -> None:
+        """Store a source and where it lies. row: its columns behind id, as PUT_SOURCE has them."""
+        self._at.execute(sql.PUT_SOURCE, (source_id, *row))
+        self._stored.add(str(row[0]))
+        self.remember_place(source_id, place)
+
     def remember_place(self, source_id: int, place: str) -> None:
         """The same bytes lie there too."""
         self._at.execute(sql.PUT_PLACE, (source_id, place))
+        self._stored.add(place)
 
     def experiment_id(self, name: str) -> int:
         """The experiment's id; made where there is none."""
@@ -220,8 +253,8 @@ class Writer:
                 self._experiments[name] = found[0]
                 self._at.execute(sql.TOUCH_EXPERIMENT, (self.now_ms, found[0]))
             else:
-                made = self._at.execute(sql.INSERT_EXPERIMENT, (name, self.now_ms, self.now_ms))
-                self._experiments[name] = int(made.lastrowid or 0)
+                made = self._at.execute(sql.INSERT_EXPERIMENT, (name, self.now_ms, self.now_ms)).fetchone()
+                self._experiments[name] = int(made[0])
         return self._experiments[name]
 
     def free_name(self, experiment_id: int, name: str) -> str:
@@ -251,29 +284,7 @@ class Writer:
 
     def insert(self, ids: Sequence[int], seq: int, source_no: int | None, curves: Sequence[Curve], start: int) -> None:
         """Store points from index start on, of curves that share steps, lines, epochs and times; one id for each."""
-        first = curves[0]
-        timed = first.epochs is not None or first.times_ms is not None
-        at, end, width = start, len(first.steps), len(curves)
-        # A statement of the exact length is the quickest, but preparing it costs as much as ten others: only when
-        # the last run looked the same is it likely to be wanted again.
-        exact = (end - start, width) == self._shape and (end - start) * width <= sql.POINTS_AT_ONCE
-        self._shape = (end - start, width)
-        ladder = (end - start,) if exact else sql.POINT_ROWS
-        for rows in ladder:
-            if rows > 1 and rows * width > sql.POINTS_AT_ONCE:
-                continue
-            while end - at >= rows:
-                cut = slice(at, at + rows)
-                values: list[object] = [seq + at - start, source_no, *ids]
-                values += first.steps[cut]
-                values += first.lines[cut]
-                if timed:
-                    values += first.epochs[cut] if first.epochs else [None] * rows
-                    values += first.times_ms[cut] if first.times_ms else [None] * rows
-                for curve in curves:
-                    values += curve.values[cut]
-                self._at.execute(sql.insert_points(rows, width, timed=timed), values)
-                at += rows
+        self.database.put_points(ids, seq, source_no, curves, start)
 
     def insert_metrics(self, run_id: int, open_metrics: Iterable[OpenMetric]) -> None:
         """Store the rows of metrics that are new, and the summaries of those that got points."""
@@ -305,7 +316,7 @@ class Writer:
         return out
 
 
-def delete_run(connection: sqlite3.Connection, run_id: int) -> int:
+def delete_run(connection: Connection, run_id: int) -> int:
     """Take a run and all that hangs on it out of the database; the number of points deleted."""
     points = 0
     for (metric_id,) in connection.execute("SELECT id FROM metric WHERE run_id = ?", (run_id,)).fetchall():
@@ -318,7 +329,7 @@ def delete_run(connection: sqlite3.Connection, run_id: int) -> int:
     return points
 
 
-def derived_summary(connection: sqlite3.Connection, metric_id: int) -> Summary:
+def derived_summary(connection: Connection, metric_id: int) -> Summary:
     """A metric's summary, from its points; memory does not grow with them."""
     summary = Summary()
     cursor = connection.execute(sql.POINTS_OF_METRIC, (metric_id,))
