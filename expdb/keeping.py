@@ -2,12 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from expdb.errors import NotFoundError
-from expdb.options import Db, database_path
+from expdb.options import Db, Experiment, Where, database_path
 
 if TYPE_CHECKING:
     from expdb.store.merging import Merged
@@ -93,6 +93,38 @@ def merge(
     _merged(done, dry_run=dry_run)
 
 
+def export(
+    to: Annotated[
+        Path, typer.Argument(help="A folder for all tables, or a file for one: points.csv.", metavar="FOLDER|FILE")
+    ],
+    experiment: Experiment = None,
+    where: Where = None,
+    form: Annotated[
+        Optional[str], typer.Option("--format", help="csv or parquet. Default: what FILE ends in, else csv.")
+    ] = None,
+    table: Annotated[
+        Optional[str], typer.Option("--table", help="Only this one: runs, params, tags, metrics or points.")
+    ] = None,
+    bom: Annotated[
+        bool, typer.Option("--bom", help="Begin CSV with a byte order mark, without which Excel garbles Chinese.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    db: Db = None,
+) -> None:
+    """Write runs, params, tags, metrics and points as tables for pandas, R and spreadsheets."""
+    from expdb import export as verb
+    from expdb import expressions
+    from expdb.current import current
+    from expdb.reports.text import visible
+
+    condition = expressions.parse_condition(where) if where else None
+    target = verb.target(to, form, table)
+    with current(database_path(db)) as database:
+        done = verb.export(database, target, experiment=experiment, where=condition, bom=bom, force=force)
+    for one in done:
+        print(f"{visible(str(one.path))}: {_count(one.rows, 'row')}")
+
+
 def _merged(done: "Merged", *, dry_run: bool) -> None:
     """What another database brought: trouble first, then one line."""
     from expdb.reports.text import visible
@@ -130,4 +162,5 @@ def register(app: typer.Typer) -> None:
     db.command("backup")(backup)
     db.command("upgrade")(upgrade)
     db.command("merge")(merge)
+    db.command("export")(export)
     app.add_typer(db, name="db")
