@@ -6,7 +6,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from mlflow.store.model_registry.abstract_store import AbstractStore
 
-from expdb.bridges.absent import nothing, refusing_the_rest
+from expdb.bridges.absent import nothing, refusal, refusing_the_rest
 
 
 def _unknown(_: object, name: str, *__: object, **___: object) -> NoReturn:
@@ -33,8 +33,24 @@ class EmptyRegistry(AbstractStore):
     get_model_version_by_alias: Any = _unknown
     get_model_version_download_uri: Any = _unknown
 
+    # They are abstract: each has to be named.
+    create_registered_model: Any = refusal("create_registered_model")
+    update_registered_model: Any = refusal("update_registered_model")
+    rename_registered_model: Any = refusal("rename_registered_model")
+    delete_registered_model: Any = refusal("delete_registered_model")
+    set_registered_model_tag: Any = refusal("set_registered_model_tag")
+    delete_registered_model_tag: Any = refusal("delete_registered_model_tag")
+    create_model_version: Any = refusal("create_model_version")
+    update_model_version: Any = refusal("update_model_version")
+    transition_model_version_stage: Any = refusal("transition_model_version_stage")
+    delete_model_version: Any = refusal("delete_model_version")
+    set_model_version_tag: Any = refusal("set_model_version_tag")
+    delete_model_version_tag: Any = refusal("delete_model_version_tag")
+    set_registered_model_alias: Any = refusal("set_registered_model_alias")
+    delete_registered_model_alias: Any = refusal("delete_registered_model_alias")
+
     def __init__(self, store_uri: str, tracking_uri: str | None = None) -> None:
-        super().__init__(store_uri=store_uri, tracking_uri=tracking_uri)
+        super().__init__(store_uri=store_uri, tracking_uri=tracking_uri)  # type: ignore[no-untyped-call]
 
     @property
     def supports_workspaces(self) -> bool:

@@ -70,7 +70,7 @@ from mlflow.utils.validation import (
 
 from expdb import settings
 from expdb.bridges import tracking_search as words
-from expdb.bridges.absent import nothing, refusing_the_rest
+from expdb.bridges.absent import nothing, refusal, refusing_the_rest
 from expdb.bridges.tracking_entities import (
     curve_of,
     experiment_of,
@@ -130,7 +130,7 @@ class ExpdbStore(AbstractStore):
 
     def __init__(self, store_uri: str, address: str | Path, artifact_uri: str | None = None) -> None:
         """Open the database at address, which is made where there is none. Raises ExpdbError where that fails."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.store_uri = store_uri
         self._address = address
         self._local = threading.local()
@@ -199,7 +199,7 @@ class ExpdbStore(AbstractStore):
         """The experiment of that name, deleted or not; None where there is none."""
         with self._reading() as database:
             record = tracking.experiment_named(database, experiment_name)
-        return record and self._experiment(record)
+        return self._experiment(record) if record else None
 
     def rename_experiment(self, experiment_id: str, new_name: str) -> None:
         """Give an active experiment another name."""
@@ -566,8 +566,9 @@ class ExpdbStore(AbstractStore):
             called = name or _generate_random_name()
             status = LoggedModelStatus.PENDING.value
             model = NewModel(uid, record.id, source_run_id, called, model_type, status, artifact_uri)
-            texts = [{one.key: _text(one.value) for one in some or []} for some in (params, tags)]
-            tracking_models.add_model(database, model, *texts, settings.now_ms())
+            said = {param.key: _text(param.value) for param in params or []}
+            tagged = {tag.key: _text(tag.value) for tag in tags or []}
+            tracking_models.add_model(database, model, said, tagged, settings.now_ms())
             return _model(database, uid)
 
     def log_logged_model_params(self, model_id: str, params: Sequence[LoggedModelParameter]) -> None:
@@ -687,6 +688,7 @@ class ExpdbStore(AbstractStore):
         raise MlflowException(f"Trace with ID '{trace_id}' not found.", RESOURCE_DOES_NOT_EXIST)
 
     get_trace: Any = get_trace_info
+    link_traces_to_run: Any = refusal("link_traces_to_run")
 
 
 def _beside(address: str | Path) -> str:
