@@ -151,6 +151,7 @@ class ExpdbStore(AbstractStore):
             # Closing it here would take the parent's locks away.
             self._local.inherited = database
             database = open_database(self._address, write=True, create=True, warn=_log.warning)
+            tracking.commit_without_waiting(database)
             self._local.database, self._local.process = database, os.getpid()
         return database
 
@@ -377,9 +378,9 @@ class ExpdbStore(AbstractStore):
 
     def log_metric(self, run_id: str, metric: Metric) -> None:
         """Store a point."""
-        _validate_metric(metric.key, metric.value, metric.timestamp, metric.step)
+        points = _points([metric], "")
         with self._writing() as database:
-            self._log_points(database, _active(database, run_id), [metric])
+            self._log_points(database, _active(database, run_id), [metric], points)
 
     def log_param(self, run_id: str, param: Param) -> None:
         """Store a param, which cannot be changed."""
@@ -416,7 +417,8 @@ class ExpdbStore(AbstractStore):
     ) -> None:
         """Store points, params and tags, all or nothing."""
         _validate_run_id(run_id)
-        metrics, params, tags = _validate_batch_log_data(metrics, params, tags)
+        points = _points(metrics, "metrics[{}]")
+        _, params, tags = _validate_batch_log_data([], params, tags)
         _validate_batch_log_limits(metrics, params, tags)
         _validate_param_keys_unique(params)
         with self._writing() as database:
@@ -424,22 +426,19 @@ class ExpdbStore(AbstractStore):
             if params:
                 _log_params(database, head.id, run_id, params)
             if metrics:
-                self._log_points(database, head, metrics)
+                self._log_points(database, head, metrics, points)
             if tags:
                 tracking.set_tags(database, head.id, [(tag.key, _text(tag.value)) for tag in tags])
 
-    def _log_points(self, database: Database, head: RunHead, metrics: Sequence[Metric]) -> None:
-        points = []
-        of_models: dict[str, list[Metric]] = {}
-        for metric in metrics:
+    def _log_points(
+        self, database: Database, head: RunHead, metrics: Sequence[Metric], points: Sequence[Logged]
+    ) -> None:
+        of_models: dict[str, list[ModelValue]] = {}
+        for metric, (key, value, time_ms, step) in zip(metrics, points, strict=True):
             if metric.model_id:
-                of_models.setdefault(metric.model_id, []).append(metric)
-            points.append(Logged(metric.key, float(metric.value), int(metric.timestamp), int(metric.step)))
-        for uid, said in of_models.items():
-            values = [
-                ModelValue("", one.key, int(one.step), float(one.value), int(one.timestamp), *_data_set(one))
-                for one in said
-            ]
+                said = ModelValue("", key, step, value, time_ms, metric.dataset_name, metric.dataset_digest)
+                of_models.setdefault(metric.model_id, []).append(said)
+        for uid, values in of_models.items():
             tracking_models.add_model_values(database, _model_id(database, uid), head.id, values)
         tracking_points.log(database, self._known, head.id, points)
 
@@ -472,7 +471,7 @@ class ExpdbStore(AbstractStore):
         """The greatest step of a curve, 0 where there is none."""
         with self._reading() as database:
             points = tracking_points.history(database, run_id, metric_key)
-        return max((point.step for point in points), default=0)
+        return max((step for _, step, _ in points), default=0)
 
     def get_metric_history_bulk_interval_from_steps(
         self, run_id: str, metric_key: str, steps: Sequence[int], max_results: int
@@ -480,8 +479,8 @@ class ExpdbStore(AbstractStore):
         """The points at these steps, by step, time and value."""
         wanted = set(steps)
         with self._reading() as database:
-            points = [p for p in tracking_points.history(database, run_id, metric_key) if p.step in wanted]
-        points.sort(key=lambda point: (point.step, point.time_ms))
+            points = [p for p in tracking_points.history(database, run_id, metric_key) if p[1] in wanted]
+        points.sort(key=lambda point: (point[1], point[0]))
         return [MetricWithRunId(metric, run_id) for metric in curve_of(metric_key, points[:max_results])]
 
     def get_metric_history_bulk_interval(
@@ -739,6 +738,22 @@ def _active(database: Database, run_id: str) -> RunHead:
     return head
 
 
+def _points(metrics: Sequence[Metric], place: str) -> list[Logged]:
+    """Points as the store takes them. place: where a message says that each was. Raises MlflowException."""
+    names: set[str] = set()
+    out: list[Logged] = []
+    for number, metric in enumerate(metrics):
+        key, value, time_ms, step = metric.key, metric.value, metric.timestamp, metric.step
+        # Of a thousand points few have a name that was not looked at already; the rest of MLflow's check is this.
+        plain = type(value) is float and type(time_ms) is int and type(step) is int and time_ms >= 0
+        if not plain or key not in names:
+            _validate_metric(key, value, time_ms, step, place.format(number))
+            names.add(key)
+            value, time_ms, step = float(value), int(time_ms), int(step)
+        out.append((key, value, time_ms, step))
+    return out
+
+
 def _log_params(database: Database, run_number: int, run_id: str, params: Sequence[Param]) -> None:
     there = tracking.params_of(database, run_number, [param.key for param in params])
     said = [(param.key, _text(param.value)) for param in params]
@@ -753,10 +768,6 @@ def _log_params(database: Database, run_number: int, run_id: str, params: Sequen
             INVALID_PARAMETER_VALUE,
         )
     tracking.add_params(database, run_number, [(key, value) for key, value in said if key not in there])
-
-
-def _data_set(metric: Metric) -> tuple[str | None, str | None]:
-    return (metric.dataset_name, metric.dataset_digest)
 
 
 def _model_id(database: Database, model_id: str) -> int:

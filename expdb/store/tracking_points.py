@@ -9,7 +9,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from expdb import metrics
 from expdb.records import CURVE, Summary, Unit
@@ -25,7 +24,9 @@ _STORED = (
     " first_step, first_value, last_step, last_time_ms, last_value, min_step, min_value, max_step, max_value"
     " FROM metric WHERE run_id = ? AND key IN ({})"
 )
-_CURVE = f"SELECT m.id, {STARTED} FROM metric m JOIN run r ON r.id = m.run_id WHERE r.uid = ? AND m.key = ?"
+_CURVE = (
+    f"SELECT m.id, m.nonfinite, {STARTED} FROM metric m JOIN run r ON r.id = m.run_id WHERE r.uid = ? AND m.key = ?"
+)
 # Points kept in memory to know repeats by, of all curves together: some 30 MB.
 _KNOWN_POINTS = 200_000
 
@@ -33,21 +34,10 @@ _KNOWN_POINTS = 200_000
 Mark = tuple[int, int, float | None]
 
 
-class Logged(NamedTuple):
-    """A point as a client logs it."""
-
-    key: str
-    value: float
-    time_ms: int
-    step: int
-
-
-class HistoryPoint(NamedTuple):
-    """A point as a client reads it, in the order of reading."""
-
-    time_ms: int
-    step: int
-    value: float
+# (key, value, time, step): a point as a client logs it. No class of its own, for a thousand are made in one call.
+Logged = tuple[str, float, int, int]
+# (time, step, value): a point as a client reads it, in the order of reading.
+HistoryPoint = tuple[int, int, float]
 
 
 @dataclass(slots=True)
@@ -245,13 +235,16 @@ def history(database: Database, uid: str, key: str) -> list[HistoryPoint]:
     found = database.rows(_CURVE, (uid, key))
     if not found:
         return []
-    ((metric_id, started_ms),) = found
-    rows = database.rows("SELECT time_ms, step, value FROM point WHERE metric_id = ? ORDER BY seq", (metric_id,))
-    out = [
-        HistoryPoint(started_ms if time_ms is None else time_ms, step or 0, math.nan if value is None else value)
-        for time_ms, step, value in rows
-    ]
-    # Mostly it is in order already, which costs next to nothing.
+    ((metric_id, nonfinite, started_ms),) = found
+    rows = database.rows(
+        "SELECT coalesce(time_ms, ?), coalesce(step, 0), value FROM point WHERE metric_id = ? ORDER BY seq",
+        (started_ms, metric_id),
+    )
+    # Mostly they are in order already, so that sorting costs next to nothing.
+    if not nonfinite:
+        rows.sort()
+        return rows
+    out = [(time_ms, step, math.nan if value is None else value) for time_ms, step, value in rows]
     out.sort(key=lambda point: (point[0], point[1], _size(point[2])))
     return out
 
@@ -260,8 +253,8 @@ def sampled(database: Database, uid: str, key: str, most: int, steps: tuple[int,
     """At most that many of the points, by step, evenly spread; the first and the last among them. steps: from, to."""
     points = history(database, uid, key)
     if steps:
-        points = [point for point in points if steps[0] <= point.step <= steps[1]]
-    points.sort(key=lambda point: (point.step, point.time_ms, _size(point.value), math.isnan(point.value)))
+        points = [point for point in points if steps[0] <= point[1] <= steps[1]]
+    points.sort(key=lambda point: (point[1], point[0], _size(point[2]), math.isnan(point[2])))
     if len(points) <= most:
         return points
     # As many buckets as are wanted, the first ones larger by one where they do not come out even.
