@@ -92,13 +92,12 @@ def fill_theirs(path: Path, runs: int) -> None:
 def client_of_nothing(answers: "MlflowClient", run_id: str) -> "MlflowClient":
     """A client of a store that gives back, at once, what another client has answered before."""
     from mlflow import MlflowClient
-    from mlflow.store.tracking.abstract_store import AbstractStore
     from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 
     history = answers.get_metric_history(run_id, "curve") if run_id else None
     found = answers.search_runs(["0"], _FILTER, order_by=_ORDER, max_results=_PAGE)
 
-    class Nothing(AbstractStore):  # type: ignore[misc,unused-ignore]
+    class Nothing:
         def log_batch(self, *_: object, **__: object) -> None:
             pass
 

@@ -101,7 +101,8 @@ def experiment_conditions(filter_string: str | None) -> list[Condition]:
 
 
 def _experiment_condition(said: dict[str, Any]) -> Condition:
-    kind, key, value, operator = said["type"], said["key"], said["value"], said["comparator"].upper()
+    # Unlike those over runs, these filters know their operators in capitals only.
+    kind, key, value, operator = said["type"], said["key"], said["value"], said["comparator"]
     if kind == "tag":
         if operator not in ("=", "!=", "LIKE", "ILIKE", "IS NULL", "IS NOT NULL"):
             raise _refused(f"Invalid comparator for tag: {operator}")
@@ -122,7 +123,7 @@ def _experiment_condition(said: dict[str, Any]) -> Condition:
             value = int(value)
         except (TypeError, ValueError) as error:
             raise _refused(f"Invalid value for numeric attribute '{key}': {value!r}") from error
-    elif operator not in ("=", "!=", "LIKE", "ILIKE"):
+    elif SearchExperimentsUtils.is_string_attribute(kind, key, operator) and operator in ("IN", "NOT IN"):
         raise _refused(f"Invalid comparator for string attribute: {operator}")
     return Condition("attribute", key, operator, value)
 
