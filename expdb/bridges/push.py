@@ -184,14 +184,15 @@ class _Push:
         self, outgoing: Outgoing, form: _Form, at: Run, *, settled: bool
     ) -> list[tuple[str, Point, Said | None]]:
         out: list[tuple[str, Point, Said | None]] = []
+        # A log that grows is taken in anew, and begins anew as far as we know: what its points were told to be holds.
+        started_ms = at.started_ms or 0
         for metric in outgoing.metrics:
             key = form.keys[metric.key]
             last = at.last.get(key)
-            ours = outgoing.run.last[metric.key]
-            same = last is not None and exchange.sameness(last) == exchange.sameness(ours)
+            same = last is not None and exchange.sameness(last) == exchange.sameness(metric.last(started_ms))
             if settled and same and not self.request.again:
                 continue
-            history = departures.history(self.database, metric, outgoing.started_ms)
+            history = departures.history(self.database, metric, started_ms)
             there = self.remote.history(at.uid, key) if last is not None else []
             held = self.held.get((outgoing.run.uid, metric.key), ())
             new = exchange.missing(history, there)
@@ -336,7 +337,7 @@ class _Push:
             if (outgoing := by_uid.get(run_uid)) and outgoing.id in self.pairs:
                 uid, theirs = self.pairs[outgoing.id].other_uid, self.names.theirs("metric", key)
                 metric = next((one for one in outgoing.metrics if one.key == key), None)
-                history = departures.history(self.database, metric, outgoing.started_ms) if metric else []
+                history = departures.history(self.database, metric, outgoing.run.started_ms or 0) if metric else []
                 left = exchange.missing(history, self.remote.history(uid, theirs))
                 self.delivery.points(uid, [(theirs, point, None) for point in left])
                 self.out.points += len(left)

@@ -24,12 +24,19 @@ _COMMIT = "(SELECT git_commit FROM provenance WHERE run_id = r.id)"
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMetric:
-    """A metric that is to be told of. id: its number here."""
+    """A metric that is to be told of, and its last point as it is here. id: its number here."""
 
     id: int
     key: str
     kind: Kind
-    count: int
+    last_step: int | None
+    last_time_ms: int | None
+    last_value: float | None
+
+    def last(self, started_ms: int) -> Point:
+        """Its last point as `history` tells it, where there is one without a step."""
+        time_ms = started_ms if self.last_time_ms is None else self.last_time_ms
+        return (self.last_step or 0, time_ms, exchange.number(self.last_value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +49,6 @@ class Outgoing:
     run: Run
     metrics: tuple[OutgoingMetric, ...]
     foreign: bool
-
-    @property
-    def started_ms(self) -> int:
-        """The time of points that have none."""
-        return self.run.started_ms or 0
 
 
 def experiments(database: Database) -> dict[int, Experiment]:
@@ -101,7 +103,7 @@ def runs(database: Database, run_ids: Sequence[int]) -> list[Outgoing]:
                         "expdb.origin": origin,
                     }
                     tags = {**{key: value for key, value in ours.items() if value}, **tags}
-                metrics = found.get(run_id, [])
+                metrics = tuple(found.get(run_id, ()))
                 run = Run(
                     uid=uid,
                     experiment_uid=str(experiment_id),
@@ -114,14 +116,11 @@ def runs(database: Database, run_ids: Sequence[int]) -> list[Outgoing]:
                     artifact_uri=uri,
                     params=words["param"].get(run_id, {}),
                     tags=tags,
-                    last={
-                        one.key: (step or 0, started_ms if time_ms is None else time_ms, exchange.number(value))
-                        for one, step, time_ms, value in metrics
-                    },
+                    last={one.key: one.last(started_ms) for one in metrics},
                     datasets=tuple(datasets.get(run_id, ())),
                     links=tuple(links.get(run_id, ())),
                 )
-                out[run_id] = Outgoing(run_id, parent_id, run, tuple(one for one, *_ in metrics), foreign)
+                out[run_id] = Outgoing(run_id, parent_id, run, metrics, foreign)
     return _parents_first([out[run_id] for run_id in dict.fromkeys(run_ids) if run_id in out])
 
 
@@ -211,18 +210,14 @@ def _words(database: Database, kind: str, ids: Sequence[int], marks: str) -> dic
     return out
 
 
-_Last = tuple[OutgoingMetric, int | None, int | None, float | None]
-
-
-def _metrics(database: Database, ids: Sequence[int], marks: str) -> dict[int, list[_Last]]:
-    out: dict[int, list[_Last]] = {}
-    for run_id, metric_id, key, kind, count, *last in database.rows(
-        "SELECT run_id, id, key, kind, count, last_step, last_time_ms, last_value FROM metric"
+def _metrics(database: Database, ids: Sequence[int], marks: str) -> dict[int, list[OutgoingMetric]]:
+    out: dict[int, list[OutgoingMetric]] = {}
+    for run_id, *metric in database.rows(
+        "SELECT run_id, id, key, kind, last_step, last_time_ms, last_value FROM metric"
         f" WHERE run_id IN ({marks}) AND count > 0 ORDER BY id",
         ids,
     ):
-        step, time_ms, value = last
-        out.setdefault(run_id, []).append((OutgoingMetric(metric_id, key, kind, count), step, time_ms, value))
+        out.setdefault(run_id, []).append(OutgoingMetric(*metric))
     return out
 
 
