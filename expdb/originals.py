@@ -20,6 +20,8 @@ from expdb.store.database import Database
 from expdb.store.places import STDIN, located, readable
 from expdb.store.reader import MetricRecord, RunRecord
 
+_UNREADABLE = re.compile("[\udc80-\udcff\ufffd]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Original:
@@ -196,7 +198,10 @@ def _printed(metric: MetricRecord) -> str:
 def _word(raw: str, name: str, record: RunRecord) -> str | None:
     """What a cell of words says now; None where it says so already, or where nobody may know it."""
     stated, now = canonical_cell(raw.strip().replace("\\|", "|")), record.params.get(name, "")
-    return None if stated == now or is_secret(name) else cell_of(now) if now else ""
+    # Bytes that are no text are stored as U+FFFD, and stand here as surrogates.
+    if _UNREADABLE.sub("\ufffd", stated) == _UNREADABLE.sub("\ufffd", now) or is_secret(name):
+        return None
+    return cell_of(now) if now else ""
 
 
 def _fitted(raw: str, now: str) -> str:
