@@ -58,4 +58,7 @@ def escaped_mark(mark: str) -> str:
 def escaped(line: str) -> str:
     """A visible line that shows as it is, wherever a paragraph may begin."""
     text = _SPECIAL.sub(r"\\\g<0>", line)
+    if text.startswith("\\") and not text.strip("\\"):
+        # A line of one sign alone is a line across the page; an empty escape is none.
+        return f"\\ {text}"
     return f"\\{text}" if _OPENING.match(text) else text
