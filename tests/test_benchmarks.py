@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ingest, launch, readers, startup, tracking
+from benchmarks import ingest, launch, readers, startup, tables, tracking
 from benchmarks.logs import LINES, Logs
 
 
@@ -23,6 +23,12 @@ def test_the_memory_benchmark_sees_a_whole_process(tmp_path: Path) -> None:
 def test_the_start_up_benchmark_times_every_command(tmp_path: Path) -> None:
     found = startup.measure(20, 2, tmp_path)
     assert found.median_s(startup.LS) > found.median_s(startup.PASS) > 0
+
+
+def test_the_tables_benchmark_times_every_table(tmp_path: Path) -> None:
+    found = tables.measure(101, 1, tmp_path)
+    assert found.columns >= 9
+    assert tables.section(found).body.count("≤ 0.5 s") == len(tables.tables())
 
 
 def test_logger_lines_are_stored_on_both_sides_too(tmp_path: Path) -> None:
