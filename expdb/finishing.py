@@ -71,7 +71,8 @@ def with_moves(table: Table) -> Table:
     """Where rules for one metric stand side by side: by how many places each later one moves a row."""
     columns = list(zip(*table.rows, strict=True))
     first: dict[str, int] = {}
-    moved = []
+    bases: dict[str, None] = {}
+    is_moved = False
     for place, column in enumerate(table.columns):
         if not column.metric or column.better is None:
             continue
@@ -83,11 +84,13 @@ def with_moves(table: Table) -> Table:
             replace(cell, moved=before[i] - after[i]) if i in before and i in after else cell
             for i, cell in enumerate(columns[place])
         )
-        moved.append(column.title)
-    if not moved:
+        is_moved = is_moved or any(cell.moved for cell in columns[place])
+        bases[table.columns[base].title] = None
+    if not bases:
         return table
-    names = ", ".join(dict.fromkeys(table.columns[base].title for base in first.values()))
-    rule = f"↑ ↓: places gained or lost against the rule that stands first ({names})"
+    rule = f"↑ ↓: places gained or lost against the rule that stands first ({', '.join(bases)})"
+    if not is_moved:
+        rule = f"no row changes its place against the rule that stands first ({', '.join(bases)})"
     return replace(table, rows=tuple(zip(*columns, strict=True)), rules=(*table.rules, rule))
 
 

@@ -1,7 +1,7 @@
 """Runs that belong together: what makes a group, and what is said of its numbers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from expdb.expressions import ColumnExpr
@@ -27,13 +27,13 @@ class Group:
     members: tuple[int, ...]
 
 
-def groups(keys: Sequence[Sequence[Cell]], runs: int) -> list[Group]:
+def groups(keys: Sequence[Sequence[Cell]], places: Iterable[int]) -> list[Group]:
     """Runs of equal keys, in the order in which the first of each stands. keys: for each name, a cell of each run.
 
     Numbers are equal by value, 0.1 and 0.10, and shown as the first run writes them.
     """
     found: dict[tuple[float | str | None, ...], list[int]] = {}
-    for place in range(runs):
+    for place in places:
         found.setdefault(tuple(_comparable(cells[place]) for cells in keys), []).append(place)
     return [Group(tuple(cells[members[0]] for cells in keys), tuple(members)) for members in found.values()]
 

@@ -57,7 +57,9 @@ class Sheet:
         """One row for each group of runs, its numbers means, and how many runs they are of."""
         names = self._keys(by)
         keys = [self.evaluation.column(name)[1] for name in names]
-        found = self._ordered(grouping.groups(keys, len(self.records)))
+        # Runs that have nothing of what is grouped by have nothing in common.
+        belonging = [i for i in range(len(self.records)) if by.all_but or any(key[i].value is not None for key in keys)]
+        found = self._ordered(grouping.groups(keys, belonging))
         telling = [i for i in range(len(names)) if not by.all_but or len({group.key[i].value for group in found}) > 1]
         columns, counts = self._with_n(
             self._side_by_side(self.query.columns or (*(names[i] for i in telling), *self._results()))
@@ -79,6 +81,8 @@ class Sheet:
             below.append(of_groups)
         shared = [names[i] for i in telling]
         rules = [*_rules(columns, self.evaluation), *self._said_of(by, found, shared, telling, broken)]
+        if left_out := len(self.records) - len(belonging):
+            rules.append(f"{_count(left_out)} none of {_named(by.names)} and {_are(left_out)} in no row")
         return Table(tuple(printed), tuple(zip(*below, strict=True)) if found else (), rules=tuple(rules))
 
     def _keys(self, by: Grouping) -> tuple[ColumnExpr, ...]:
@@ -171,7 +175,7 @@ class Sheet:
         parts = [self.evaluation.column(part) for part in (row, column, value)]
         (told_row, rows), (_, columns), (told, cells) = parts
         is_word = self.evaluation.is_word(value.operand)
-        places = len(self.records)
+        places = [i for i in range(len(self.records)) if rows[i].value is not None and columns[i].value is not None]
         meeting = grouping.groups([rows, columns], places)
         heads, sides = grouping.groups([columns], places), grouping.groups([rows], places)[: self.query.top]
         if all(as_number(str(head.key[0].value)) is not None for head in heads):
@@ -194,6 +198,8 @@ class Sheet:
         rules = [f"{named}, {by}", *_rules((value,), self.evaluation)]
         if not are_single and not is_word:
             rules.append("mean ± standard deviation (sample, n − 1) over the n runs of a cell")
+        if left_out := len(self.records) - len(places):
+            rules.append(f"{_count(left_out)} no {row.operand} or no {column.operand} and {_are(left_out)} in no cell")
         return Table(printed, below, rules=tuple(rules))
 
     def _head(self, column: ColumnExpr, cell: Cell) -> str:
@@ -210,7 +216,7 @@ class Sheet:
         broken: Collection[int],
     ) -> Iterator[str]:
         """What has to be said of the groups: what a mean is of, who is in none, what parts runs that were to be one."""
-        names = ", ".join(str(name.operand) for name in by.names)
+        names = _named(by.names)
         differ = f"which differ in nothing but {names}" if by.all_but else f"which share {names}"
         yield f"mean ± standard deviation (sample, n − 1) over the n runs of a row, {differ}"
         if by.all_but and 1 < len(found) == len(self.records):
@@ -221,15 +227,23 @@ class Sheet:
             if fallen:
                 key = ", ".join(f"{self._name(shared, i)} {brief(group.key[at])}" for i, at in enumerate(telling))
                 more = f" and {len(fallen) - _MOST_NAMED} more" if len(fallen) > _MOST_NAMED else ""
-                share = f"{len(fallen)} of {len(group.members)} runs diverged and {_are(fallen)} in no mean"
+                share = f"{len(fallen)} of {len(group.members)} runs diverged and {_are(len(fallen))} in no mean"
                 yield f"{key or 'all runs'}: {share}: {', '.join(fallen[:_MOST_NAMED])}{more}"
 
     def _name(self, shared: Sequence[ColumnExpr], place: int) -> str:
         return shared[place].title or str(shared[place].operand)
 
 
-def _are(fallen: Sequence[str]) -> str:
-    return "is" if len(fallen) == 1 else "are"
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _count(runs: int) -> str:
+    return "1 run has" if runs == 1 else f"{runs} runs have"
+
+
+def _named(names: Sequence[ColumnExpr]) -> str:
+    return ", ".join(str(name.operand) for name in names)
 
 
 def _of_group(cells: Sequence[Cell], group: Group, *, is_word: bool, says_n: bool) -> Cell:

@@ -173,6 +173,20 @@ def test_a_seed_that_no_run_has_is_no_error_and_another_unknown_name_is(database
         asked(database, group_by="lrr")
 
 
+@pytest.mark.usefixtures("seeds")
+def test_runs_that_have_nothing_of_what_is_grouped_by_are_in_no_row_and_that_is_said(
+    database: Database, run: Run
+) -> None:
+    run("x", ["0.1"], other="1")
+    run("y", ["0.2"], model="nin")
+    found = asked(database, group_by="lr, model", columns="lr, model, last(test/accuracy)")
+    assert [(row[0].value, row[1].value) for row in found.rows] == [("0.1", "vgg"), ("0.01", "vgg"), (None, "nin")]
+    assert "1 run has none of lr, model and is in no row" in found.rules
+    pivot = asked(database, pivot="lr, model, last(test/accuracy)")
+    assert [row[0].value for row in pivot.rows] == ["0.1", "0.01"]
+    assert "2 runs have no lr or no model and are in no cell" in pivot.rules
+
+
 def test_a_param_called_n_is_itself_and_the_count_stands_beside_it(database: Database, run: Run) -> None:
     run("a", ["0.5"], n="7", seed="1")
     run("b", ["0.6"], n="7", seed="2")
@@ -233,6 +247,7 @@ def test_places_go_by_what_is_better(database: Database, run: Run) -> None:
     found = asked(database, columns="run, first(train/loss), last(train/loss)", sort="last(train/loss)")
     assert [row[0].value for row in found.rows] == ["a", "b"]
     assert [row[2].moved for row in found.rows] == [0, 0]
+    assert "no row changes its place against the rule that stands first (first(train/loss))" in found.rules
 
 
 @pytest.mark.usefixtures("seeds")
