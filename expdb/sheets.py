@@ -85,6 +85,14 @@ class Sheet:
             rules.append(f"{_count(left_out)} none of {_named(by.names)} and {_are(left_out)} in no row")
         return Table(tuple(printed), tuple(zip(*below, strict=True)) if found else (), rules=tuple(rules))
 
+    def groups(self, by: Grouping) -> tuple[tuple[ColumnExpr, ...], list[Group]]:
+        """The names that tell the groups apart, with the groups in the order asked for, whose keys are those names'."""
+        names = self._keys(by)
+        found = self._ordered(grouping.groups([self.evaluation.column(name)[1] for name in names], len(self.records)))
+        telling = [i for i in range(len(names)) if not by.all_but or len({group.key[i].value for group in found}) > 1]
+        shared = [replace(group, key=tuple(group.key[i] for i in telling)) for group in found]
+        return tuple(names[i] for i in telling), shared
+
     def _keys(self, by: Grouping) -> tuple[ColumnExpr, ...]:
         """The names whose values the runs of a group share."""
         if not by.all_but:

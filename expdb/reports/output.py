@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from expdb import reports
@@ -59,5 +60,7 @@ def write_bytes(data: bytes, output: Path | None) -> None:
         partial.write_bytes(data)
         partial.replace(output)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        # Where its folder is none, looking for it fails, too.
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise ExpdbError(f"{output} cannot be written: {error.strerror or error}") from error

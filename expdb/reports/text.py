@@ -3,6 +3,7 @@
 import math
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
@@ -87,6 +88,20 @@ def cut(text: str, columns: int) -> str:
         return ""
     kept = bisect_right(range(len(text) + 1), columns - 1, key=lambda length: width(text[:length])) - 1
     return text[:kept] + "…"
+
+
+def cut_apart(texts: Sequence[str], columns: int) -> list[str]:
+    """The texts in so many columns; those that `cut` makes alike without their middle instead of their end."""
+    short = [cut(text, columns) for text in texts]
+    counted = Counter(short)
+    return [
+        one if counted[one] == 1 or one == text else cut(text, columns // 2) + _end(text, columns - columns // 2)
+        for one, text in zip(short, texts, strict=True)
+    ]
+
+
+def _end(text: str, columns: int) -> str:
+    return text[len(text) + 1 - len(cut(text[::-1], columns + 1)) :]
 
 
 def number(cell: Cell) -> str:
