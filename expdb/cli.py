@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
-from expdb import __version__, bridging, comparing, keeping, launching, reporting
+from expdb import __version__, bridging, comparing, drawing, keeping, launching, reporting
 from expdb.current import current, database_at
 from expdb.errors import AmbiguousError, ExpdbError, UsageError
 from expdb.options import (
@@ -240,6 +240,7 @@ def show(run: Run, db: Db = None) -> None:
 
 
 app.command()(comparing.compare)
+app.command()(drawing.plot)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 Every number of a panel is in the panel's unit. NaN in y breaks a line. Labels are foreign text, raw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from expdb.records import Unit
@@ -31,14 +31,6 @@ class Series:
     runs: int = 1
     diverged: tuple[tuple[float, float], ...] = ()
 
-    def caption(self) -> str:
-        """The label and, for a mean, over how many runs: `lr=0.1 (n=2–3)`; none of them is left out."""
-        if self.counts is None:
-            return self.label
-        drawn = [n for n, y in zip(self.counts, self.y, strict=True) if y == y]
-        least, most = (min(drawn), max(drawn)) if drawn else (self.runs, self.runs)
-        return f"{self.label} (n={least})" if least == most else f"{self.label} (n={least}–{most})"
-
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -49,10 +41,6 @@ class Level:
     value: float
     variant: int = 0
     runs: int = 1
-
-    def caption(self) -> str:
-        """The label, over how many runs, and that no curve is known."""
-        return f"{self.label} ({f'n={self.runs}, ' if self.runs > 1 else ''}reported)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +53,10 @@ class Panel:
     series: tuple[Series, ...]
     levels: tuple[Level, ...] = ()
     variants: tuple[str, ...] = ()
+
+    def drawn(self) -> tuple[Series | Level, ...]:
+        """Everything that is drawn, curves first."""
+        return (*self.series, *self.levels)
 
     def axis(self) -> str:
         """The title with its unit, as the tables say it."""
@@ -88,3 +80,33 @@ class Figure:
     size: tuple[float, float] | None = None
     rules: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    def drawn(self) -> Iterator[Series | Level]:
+        """Everything that is drawn, panel by panel."""
+        for panel in self.panels:
+            yield from panel.drawn()
+
+    def captions(self) -> dict[int, str]:
+        """What each colour stands for, by its place: the label and, for a mean, over how many runs: `lr=0.1 (n=2–3)`;
+        curves before what has none."""
+        drawn: dict[int, list[Series | Level]] = {}
+        for one in self.drawn():
+            drawn.setdefault(one.place, []).append(one)
+        curves = {place for place, found in drawn.items() if any(isinstance(one, Series) for one in found)}
+        return {place: _caption(drawn[place]) for place in sorted(drawn, key=lambda one: (one not in curves, one))}
+
+
+def _caption(found: Sequence[Series | Level]) -> str:
+    numbers: set[int] = set()
+    for one in found:
+        if isinstance(one, Level):
+            numbers |= {one.runs} if one.runs > 1 else set()
+        elif one.counts is not None:
+            numbers |= {n for n, y in zip(one.counts, one.y, strict=True) if y == y}
+    told = []
+    if numbers:
+        least, most = min(numbers), max(numbers)
+        told.append(f"n={least}" if least == most else f"n={least}–{most}")
+    if all(isinstance(one, Level) for one in found):
+        told.append("reported")
+    return f"{found[0].label} ({', '.join(told)})" if told else found[0].label

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Literal, get_args
 
-from expdb import compare, metrics
+from expdb import compare, metrics, tables
 from expdb.curves import Curve, ends_of, interpolated, mean_of, running_mean
 from expdb.errors import NotFoundError, UsageError
-from expdb.expressions import parse_condition, parse_operand
+from expdb.evaluation import Evaluation
 from expdb.figures import Figure, Level, Panel, Series
+from expdb.grouping import Grouping
+from expdb.query import Query
 from expdb.records import REPORTED, Unit
+from expdb.reports.text import brief
+from expdb.sheets import Sheet
 from expdb.stats import mean_std
 from expdb.store import columns
 from expdb.store.database import Database
@@ -22,14 +26,15 @@ from expdb.store.writer import as_number
 Band = Literal["std", "ci", "minmax", "none"]
 X = Literal["step", "time", "epoch"]
 # Colours that are told apart; beyond them a line's style says which run it is, and no longer which metric.
-COLOURS = 8
+COLOURS = 7
 _STYLES = 4
 # Inches; a page's column is 6, a poster 40.
 _SIZES = (1.0, 40.0)
 _MOST_INTERPOLATED = 200
 _NAMED = 3
 _UID_SHOWN = 8
-ALL_BUT = "all-but:"
+# A label and the places of its runs.
+_Group = tuple[str, Sequence[int]]
 # The attributes of a page's marker.
 WORDS = ("y", "x", "group-by", "band", "smooth", "logy", "runs", "experiment", "where", "sort", "top", "title", "size")
 _BANDS: Mapping[str, str] = {
@@ -74,9 +79,9 @@ def asked(words: Mapping[str, str]) -> Asked:
         raise UsageError(f"plot knows no {unknown!r}", hint=hint)
     return Asked(
         experiment=words.get("experiment"),
-        runs=_listed(words.get("runs", "")),
+        runs=listed(words.get("runs", "")),
         where=words.get("where"),
-        metrics=_listed(words.get("y", "")),
+        metrics=listed(words.get("y", "")),
         x=words.get("x", "step"),
         group_by=words.get("group-by"),
         band=words.get("band", "std"),
@@ -89,46 +94,50 @@ def asked(words: Mapping[str, str]) -> Asked:
     )
 
 
-def figure(database: Database, asked: Asked) -> Figure:
-    """The curves that are asked for.
+def figure(database: Database, asked: Asked, runs: Sequence[RunRecord] | None = None) -> Figure:
+    """The curves that are asked for. runs: all runs of the database, where somebody has read them already.
 
     Raises UsageError and ExpressionError for words that cannot be taken, NotFoundError where no run is left, or none
     has a curve of the metric.
     """
     _check(asked)
-    sort = asked.sort or ""
-    query = compare.Query(
-        experiment=asked.experiment,
-        runs=asked.runs,
-        where=parse_condition(asked.where) if asked.where else None,
-        sort=parse_operand(sort.removeprefix("-")) if sort else None,
-        descending=sort.startswith("-"),
-        top=asked.top,
-    )
     size = _size(asked.size)
+    query = tables.understood(
+        tables.Asked(
+            experiment=asked.experiment,
+            runs=asked.runs,
+            where=asked.where,
+            sort=asked.sort,
+            top=asked.top,
+            group_by=asked.group_by,
+        )
+    )
     with database.view():
-        records = compare.select(database, query)
+        # Of groups it is those that are sorted, and of which the first are kept.
+        of_runs = query if query.group_by is None else replace(query, sort=None, top=None)
+        records = compare.select(database, of_runs, runs)
         if not records:
             raise NotFoundError("there is no run to draw", hint="expdb ls lists the runs; is -w too narrow?")
         names = asked.metrics or (_first_result(records),)
         for name in names:
             compare.check_metric(database, records, name)
-        drawing = _Drawing(asked, records, names)
+        if query.group_by is None:
+            groups: list[_Group] = [(label, (place,)) for place, label in enumerate(run_labels(records))]
+        else:
+            groups = _in_groups(database, records, query, query.group_by)
+        drawing = _Drawing(asked, records, names, groups)
         drawing.read(database)
     return drawing.figure(size)
 
 
 def _check(asked: Asked) -> None:
     """Raise UsageError for a word that is none."""
-    for flag, word, known in (("--x", asked.x, get_args(X)), ("--band", asked.band, get_args(Band))):
+    for flag, word, known in (("x", asked.x, get_args(X)), ("band", asked.band, get_args(Band))):
         if word not in known:
-            raise UsageError(f"{flag} {word}: {', '.join(known[:-1])} or {known[-1]}")
-    if asked.smooth is not None and asked.smooth < 1:
-        raise UsageError("--smooth counts values: 1 or more")
-    if asked.top is not None and asked.top < 1:
-        raise UsageError("--top counts runs: 1 or more")
-    if asked.group_by is not None and not _listed(asked.group_by.removeprefix(ALL_BUT)):
-        raise UsageError("--group-by: by what?", hint="--group-by lr,model or --group-by all-but:seed")
+            raise UsageError(f"{flag} is {', '.join(known[:-1])} or {known[-1]}, not {word!r}")
+    for flag, number in (("smooth", asked.smooth), ("top", asked.top)):
+        if number is not None and number < 1:
+            raise UsageError(f"{flag} is 1 or more, not {number}")
 
 
 def _size(text: str | None) -> tuple[float, float] | None:
@@ -137,11 +146,14 @@ def _size(text: str | None) -> tuple[float, float] | None:
     numbers = [as_number(part) for part in text.lower().replace("×", "x").split("x")]
     low, high = _SIZES
     if len(numbers) != 2 or not all(one is not None and low <= one <= high for one in numbers):
-        raise UsageError(f"--size {text}: WIDTHxHEIGHT in inches, {low:g} to {high:g}", hint="--size 6.4x4")
+        raise UsageError(
+            f"size {text!r} is not WIDTHxHEIGHT in inches, each {low:g} to {high:g}", hint="for example 6.4x4"
+        )
     return numbers[0] or low, numbers[1] or low
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def listed(text: str) -> tuple[str, ...]:
+    """Words by comma."""
     return tuple(part for part in (part.strip() for part in text.split(",")) if part)
 
 
@@ -198,6 +210,7 @@ class _Drawing:
     asked: Asked
     records: Sequence[RunRecord]
     names: tuple[str, ...]
+    groups: Sequence[_Group]
     # The metric's record by (name as asked, run's place).
     found: dict[tuple[str, int], MetricRecord] = field(default_factory=dict)
     points: dict[int, _Points] = field(default_factory=dict)
@@ -205,9 +218,11 @@ class _Drawing:
     rules: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Of runs whose groups are left out nothing is said.
+        places = sorted(place for _, members in self.groups for place in members)
         for name in self.names:
-            for place, record in enumerate(self.records):
-                metric = record.metric(name)
+            for place in places:
+                metric = self.records[place].metric(name)
                 if metric is not None:
                     self.found[name, place] = metric
 
@@ -245,7 +260,7 @@ class _Drawing:
                 points.at = {(x - start) / 1000: y for x, y in points.at.items()}
 
     def figure(self, size: tuple[float, float] | None) -> Figure:
-        groups = self._groups()
+        groups = self.groups
         alike: dict[str, list[str]] = {}
         for name in self.names:
             metric = next(one for (asked, _), one in self.found.items() if asked == name)
@@ -283,7 +298,8 @@ class _Drawing:
     def _without(self) -> None:
         """Say which runs lack a metric, or what it is to be drawn over."""
         for name in self.names:
-            missing = [r.name for place, r in enumerate(self.records) if (name, place) not in self.found]
+            places = (place for _, members in self.groups for place in members)
+            missing = [self.records[place].name for place in sorted(places) if (name, place) not in self.found]
             if missing:
                 self.remarks.append(f"{name}: not in {_named(missing)}")
             curves = [(p, one) for (asked, p), one in self.found.items() if asked == name and one.kind != REPORTED]
@@ -315,13 +331,7 @@ class _Drawing:
             return "step", 1
         return next(iter(units), "step"), 1
 
-    def _groups(self) -> list[tuple[str, list[int]]]:
-        """What gets a colour: label and the runs' places."""
-        if self.asked.group_by is None:
-            return list(zip(run_labels(self.records), ([place] for place in range(len(self.records))), strict=True))
-        return grouped(self.records, self.asked.group_by)
-
-    def _panel(self, names: list[str], groups: list[tuple[str, list[int]]], scale: float) -> Panel:
+    def _panel(self, names: list[str], groups: Sequence[_Group], scale: float) -> Panel:
         here = {key: one for key, one in self.found.items() if key[0] in names}
         units = {one.unit for one in here.values()}
         # Beside a number that has no unit, none can be said of the axis.
@@ -383,7 +393,7 @@ class _Drawing:
         ends = tuple(end for one in curves for end in one.ends)
         smooth = self.asked.smooth if self.asked.smooth and self.asked.smooth > 1 else None
         smoothed = [replace(one, y=running_mean(one.y, smooth)) for one in curves] if smooth else curves
-        if self.asked.group_by is None:
+        if not self.asked.group_by:
             (one,) = smoothed
             return Series(label, place, one.x, one.y, variant, faint=curves[0].y if smooth else None, diverged=ends)
         band = self.asked.band
@@ -431,53 +441,17 @@ def run_labels(records: Sequence[RunRecord]) -> list[str]:
     ]
 
 
-def grouped(records: Sequence[RunRecord], by: str) -> list[tuple[str, list[int]]]:
-    """Labels of the groups and the places of their runs. by: names by comma, or all-but: and names.
-
-    Numbers in their order, words in the order of their runs. Raises NotFoundError for a name that no run has.
-    """
-    names = list(_listed(by.removeprefix(ALL_BUT)))
-    words = [_words(record) for record in records]
-    known = {key: None for one in words for key in one}
-    for name in names:
-        if name not in known and not (by.startswith(ALL_BUT) and name == "seed"):
-            close = get_close_matches(name, known, 3, 0.5)
-            hint = f"did you mean {' or '.join(close)}?" if close else "expdb show RUN lists what a run has"
-            raise NotFoundError(f"none of the runs has a param, tag or field called {name!r}", hint=hint)
-    if by.startswith(ALL_BUT):
-        params = {key: None for record in records for key in record.params}
-        names = [key for key in params if key not in names and len({one.get(key) for one in words}) > 1]
-        if len({record.experiment for record in records}) > 1:
-            names.insert(0, "experiment")
-    groups: dict[tuple[str | None, ...], list[int]] = {}
-    for place, one in enumerate(words):
-        groups.setdefault(tuple(one.get(name) for name in names), []).append(place)
-    keys = list(groups)
-    for at in reversed(range(len(names))):
-        numbers = {key[at]: as_number(key[at] or "") for key in keys}
-        order = {word: i for i, word in enumerate(dict.fromkeys(key[at] for key in groups))}
-        if all(number is not None for number in numbers.values()):
-            keys.sort(key=lambda key: numbers[key[at]] or 0.0)
-        else:
-            keys.sort(key=lambda key: order[key[at]])
-    return [(_group_label(names, key), groups[key]) for key in keys]
-
-
-def _group_label(names: Sequence[str], key: tuple[str | None, ...]) -> str:
-    told = [
-        f"{name.partition('.')[2] or name}={'—' if word is None else word}"
-        for name, word in zip(names, key, strict=True)
-    ]
-    return ", ".join(told) or "all runs"
-
-
-def _words(record: RunRecord) -> dict[str, str]:
-    """What a run can be grouped by; a param before a tag before a field."""
-    seed = {} if record.seed is None else {"seed": str(record.seed)}
-    own = {"run": record.name, "experiment": record.experiment, "status": record.status, "origin": record.origin}
-    prefixed = {f"params.{key}": value for key, value in record.params.items()}
-    prefixed |= {f"tags.{key}": value for key, value in record.tags.items()}
-    return own | prefixed | seed | record.tags | record.params
+def _in_groups(database: Database, records: Sequence[RunRecord], query: Query, by: Grouping) -> list[_Group]:
+    """Labels of the groups and the places of their runs. Without an order asked for, numbers are in theirs."""
+    names, found = Sheet(Evaluation(database, records), query).groups(by)
+    if query.sort is None:
+        for at in reversed(range(len(names))):
+            numbers = [as_number(str(group.key[at].value)) for group in found]
+            if all(number is not None and number == number for number in numbers):
+                found = [found[i] for i in sorted(range(len(found)), key=lambda i: numbers[i] or 0.0)]
+    titles = [name.title or str(name.operand) for name in names]
+    labels = [", ".join(f"{title}={brief(cell)}" for title, cell in zip(titles, one.key, strict=True)) for one in found]
+    return [(label or "all runs", one.members) for label, one in zip(labels, found, strict=True)]
 
 
 def _level(label: str, place: int, variant: int, found: Sequence[MetricRecord], unit: Unit | None) -> Level | None:

@@ -30,9 +30,11 @@ def imported_by(folder: Path, *words: str) -> set[str]:
     return set(done.stderr.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("words", [("--help",), ("ls",), ("compare",), ("diff", "a", "b"), ("ingest", "nowhere")])
+@pytest.mark.parametrize(
+    "words", [("--help",), ("ls",), ("compare",), ("plot",), ("diff", "a", "b"), ("ingest", "nowhere")]
+)
 def test_no_command_pays_for_what_it_does_not_use(words: tuple[str, ...], tmp_path: Path) -> None:
-    heavy = {"sqlmodel", "sqlalchemy", "pydantic", "pandas", "mlflow", "rich.table"}
+    heavy = {"sqlmodel", "sqlalchemy", "pydantic", "pandas", "mlflow", "rich.table", "matplotlib"}
     if words[0] == "ingest":
         # It makes the database here, and only then needs the schema's classes.
         heavy -= {"sqlmodel", "sqlalchemy", "pydantic"}
