@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ingest, launch, readers, startup, tables, tracking
+from benchmarks import ingest, launch, plot, readers, startup, tables, tracking
 from benchmarks.logs import LINES, Logs
 
 
@@ -58,6 +58,12 @@ def test_the_tracking_benchmark_times_every_call(tmp_path: Path) -> None:
     found = tracking.measure(50, 0, tmp_path)
     assert [len(one.calls_ms) for one in found] == [50, 50]
     assert tracking.section(found).body.count("|") > 20
+
+
+def test_the_plot_benchmark_draws_what_it_times(tmp_path: Path) -> None:
+    found = plot.measure(3, 20, 1, tmp_path)
+    assert found.svg_bytes > 5_000
+    assert plot.section(found).body.count("|") > 15
 
 
 @pytest.mark.soak
