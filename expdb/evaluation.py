@@ -158,7 +158,7 @@ class Evaluation:
 
     def _selected(self, run: RunRecord, selection: Selection) -> tuple[Value, int | None]:
         """(value, step) that a rule selects."""
-        metric = _stated(run, selection) or run.metric(selection.metric)
+        metric = stated(run, selection) or run.metric(selection.metric)
         if metric is None:
             return _NOTHING, None
         function = selection.function
@@ -345,7 +345,7 @@ def direction(metric: MetricRecord, selection: Selection) -> Better:
     return found
 
 
-def _stated(run: RunRecord, selection: Selection) -> MetricRecord | None:
+def stated(run: RunRecord, selection: Selection) -> MetricRecord | None:
     """Of several reported values of one metric (`best acc`, `last acc`) the one the page says was chosen so."""
     return next((m for m in run.metrics if m.name == selection.metric and m.rule == selection.function), None)
 

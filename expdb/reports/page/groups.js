@@ -1,0 +1,114 @@
+// Rows of one configuration together, with mean and sample standard deviation of their results.
+
+// columns: whose values the runs of a group share. place: a run's group, 0, 1, ... folded: groups that are closed.
+const grouping = { columns: [], place: new Map(), folded: new Set() };
+// Above so many rows groups begin closed.
+const MOST_OPEN = 60;
+
+function startGroups() {
+  const select = byId("group");
+  const distinct = (column) => new Set(ROWS.columns[column].values).size;
+  const candidates = ROWS.columns.map((_, column) => column).filter((column) => !isResult[column] && column !== ROWS.heads && distinct(column) > 1);
+  const useful = candidates.filter((column) => distinct(column) < COUNT);
+  const seed = candidates.find((column) => ROWS.columns[column].title === "seed");
+  const choices = useful.map((column) => [String(column), ROWS.columns[column].title, [column]]);
+  const others = useful.filter((column) => column !== seed);
+  if (seed !== undefined && others.length > 1) choices.push(["seed", "all but seed", others]);
+  select.append(element("option", { value: "" }, "nothing"), ...choices.map(([value, title]) => element("option", { value }, title)));
+  const choose = () => {
+    groupBy(choices.find(([value]) => value === select.value)?.[2] ?? []);
+    arrange();
+    shown.changed();
+  };
+  select.addEventListener("change", choose);
+  select.closest("label").hidden = !choices.length;
+  const wanted = ROWS.group === null ? "" : String(ROWS.group);
+  if (choices.some(([value]) => value === wanted)) {
+    select.value = wanted;
+    groupBy(choices.find(([value]) => value === wanted)[2]);
+  }
+}
+
+const keyOf = (row) => JSON.stringify(grouping.columns.map((column) => ROWS.columns[column].values[row]));
+
+function groupBy(columns) {
+  grouping.columns = columns;
+  grouping.place.clear();
+  grouping.folded.clear();
+  if (!columns.length) return;
+  const order = [...rows.keys()].sort(compareGroups);
+  const places = new Map();
+  for (const row of order) {
+    const key = keyOf(row);
+    if (!places.has(key)) places.set(key, places.size);
+    grouping.place.set(row, places.get(key));
+    if (COUNT > MOST_OPEN) grouping.folded.add(key);
+  }
+}
+
+// Rows of groups and, beneath each, its runs in the table's order; null where nothing is grouped.
+function grouped(visible) {
+  if (!grouping.columns.length) return null;
+  const groups = new Map();
+  for (const row of visible) {
+    const key = keyOf(row);
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(row);
+  }
+  const order = [...groups.entries()];
+  if (view.sort === null) order.sort(([, a], [, b]) => compareGroups(a[0], b[0]));
+  return order.flatMap(([key, members]) => {
+    const isOpen = !grouping.folded.has(key);
+    for (const row of members) rows[row].hidden = !isOpen;
+    return [groupRow(key, members, isOpen), ...members.map((row) => rows[row])];
+  });
+}
+
+function compareGroups(one, other) {
+  for (const column of grouping.columns) {
+    const [a, b] = [one, other].map((row) => ROWS.columns[column].values[row]);
+    if (a === b) continue;
+    if (a === null || b === null) return a === null ? 1 : -1;
+    const numbers = [Number(a), Number(b)];
+    return numbers.some(Number.isNaN) ? compareTexts(String(a), String(b)) : numbers[0] - numbers[1];
+  }
+  return one - other;
+}
+
+function fold(key, button) {
+  if (!grouping.folded.delete(key)) grouping.folded.add(key);
+  const place = [...body.querySelectorAll(".fold")].indexOf(button);
+  arrange();
+  body.querySelectorAll(".fold")[place]?.focus();
+}
+
+function groupRow(key, members, isOpen) {
+  const cells = ROWS.columns.map((column, place) => {
+    if (place === ROWS.heads) {
+      const button = element("button", { type: "button", class: "fold", "aria-expanded": String(isOpen), onclick: () => fold(key, button) }, many(members.length, "run"));
+      return element("th", { scope: "row" }, button);
+    }
+    if (isResult[place] && column.numeric) return statistics(column, members);
+    const values = new Set(members.map((row) => column.values[row]));
+    const same = values.size === 1 ? rows[members[0]].cells[place + 1].textContent : "";
+    return element("td", { class: column.numeric ? "n" : null }, same);
+  });
+  return element("tr", { class: "group" }, element("td", { class: "tick" }), ...cells);
+}
+
+// Mean ± s over the runs that have a number and did not diverge; how many they are stands beside it where it is not all.
+function statistics(column, members) {
+  const having = members.filter((row) => column.values[row] !== null);
+  const sound = having.filter((row) => !column.diverged.includes(row) && Number.isFinite(asNumber(column.values[row])));
+  const numbers = sound.map((row) => asNumber(column.values[row]));
+  const count = numbers.length;
+  const broken = having.length - count;
+  if (!count) return element("td", { class: "n" }, broken ? `${broken} diverged` : MISSING);
+  // Steps and counts are whole; their mean is told with a digit.
+  const digits = numbers.every(Number.isInteger) && sound.every((row) => column.decimals[row] === null) ? 1 : Math.max(...sound.map((row) => column.decimals[row] ?? 4));
+  const mean = numbers.reduce((sum, number) => sum + number / count, 0);
+  const s = Math.sqrt(numbers.reduce((sum, number) => sum + (number - mean) ** 2, 0) / (count - 1));
+  const spread = count > 1 ? ` ± ${s.toFixed(digits)}` : "";
+  const of = count < members.length ? ` (n=${count} of ${members.length}${broken ? `, ${broken} diverged` : ""})` : "";
+  return element("td", { class: "n" }, mean.toFixed(digits), spread || of ? element("span", { class: "std" }, spread + of) : null);
+}
