@@ -211,9 +211,8 @@ class _Gathered:
             is_share = metric.unit == "fraction" and unit == "percent"
             decimals = max(0, decimals - 2) if is_share and decimals is not None else None
         run_id = self.records[run].id
-        sources = [
-            (sum(1 for _ in same), self._source(run_id, source_no)) for source_no, same in groupby(points.sources)
-        ]
+        stretches = [(len(list(same)), source_no) for source_no, same in groupby(points.sources)]
+        sources = [(length, self._source(run_id, source_no)) for length, source_no in stretches]
         return PageCurve(
             *(run, place, metric.key, metric.kind == REPORTED, points.steps, values, points.lines, sources),
             *(decimals, count),
@@ -253,11 +252,11 @@ def _chosen(metric: MetricRecord, selection: Selection, points: Points) -> list[
         return [values.index(value)] if value in values else []
     if function == "at":
         return [i for i, step in enumerate(steps) if step == selection.argument][-1:]
-    by_step = sorted(range(len(steps)), key=lambda i: (-1 if steps[i] is None else steps[i], i), reverse=True)
     if function == "tail":
+        by_step = sorted(range(len(steps)), key=lambda i: (-1 if steps[i] is None else steps[i], i), reverse=True)
         return by_step[: selection.argument]
-    told = [i for i in by_step if steps[i] == metric.last_step]
-    return [next((i for i in told if values[i] == metric.last_value), told[0])] if told else []
+    told = [i for i, step in enumerate(steps) if step == metric.last_step]
+    return [next((i for i in reversed(told) if values[i] == metric.last_value), told[-1])] if told else []
 
 
 def _selection(column: Column) -> Selection | None:

@@ -320,9 +320,10 @@ async function startCurves() {
     byId("shown").textContent = "this browser is too old to unpack the curves; the table is all here";
     return;
   }
-  const data = await unpacked;
+  // Both at a time: what unpacks is not what draws.
+  const [data, library] = await Promise.all([unpacked, inflated("packed-library")]);
   const script = document.createElement("script");
-  script.textContent = await inflated("packed-library");
+  script.textContent = library;
   document.head.append(script);
   byId("packed-library").remove();
   Plot = window.Plotly;
