@@ -322,7 +322,7 @@ def _shown_places(database: Database) -> dict[tuple[int, int], str]:
     shown: dict[str, str] = {}
     for key, place in store_columns.places(database).items():
         if place not in shown:
-            full = place if place == store_places.STDIN else os.fspath(store_places.located(place, database.path))
+            full = place if place == store_places.STDIN else os.fspath(store_places.located(place, database.address))
             shown[place] = store_places.readable(full.removeprefix(here) if full.startswith(here) else place)
         out[key] = "standard input" if place == store_places.STDIN else shown[place]
     return out

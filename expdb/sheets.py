@@ -88,7 +88,9 @@ class Sheet:
     def groups(self, by: Grouping) -> tuple[tuple[ColumnExpr, ...], list[Group]]:
         """The names that tell the groups apart, with the groups in the order asked for, whose keys are those names'."""
         names = self._keys(by)
-        found = self._ordered(grouping.groups([self.evaluation.column(name)[1] for name in names], len(self.records)))
+        found = self._ordered(
+            grouping.groups([self.evaluation.column(name)[1] for name in names], range(len(self.records)))
+        )
         telling = [i for i in range(len(names)) if not by.all_but or len({group.key[i].value for group in found}) > 1]
         shared = [replace(group, key=tuple(group.key[i] for i in telling)) for group in found]
         return tuple(names[i] for i in telling), shared

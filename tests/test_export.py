@@ -20,6 +20,7 @@ from expdb.records import CURVE, Curve, Metric
 from expdb.store import editing, launched, reader
 from expdb.store import statements as sql
 from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase
 from expdb.store.writer import Writer, derived_summary
 
 
@@ -128,7 +129,7 @@ def test_runs_have_the_columns_and_numbers_of_the_data_frame(filled: Database, t
 
     files = exported(filled, tmp_path / "out", "parquet")
     found = pd.read_parquet(files["runs"])
-    with expdb.open(str(filled.path)) as results:
+    with expdb.open(str(filled.address)) as results:
         wanted = results.runs()
     assert list(found.columns) == list(wanted.columns)
     for title in (title for title in wanted.columns if title.startswith(("metrics.", "best.", "params.lr"))):
@@ -272,7 +273,8 @@ import re, sys
 from pathlib import Path
 from expdb import export
 from expdb.store.database import Database
-with Database(Path(sys.argv[1])) as database:
+from expdb.store.sqlite import SqliteDatabase
+with SqliteDatabase(Path(sys.argv[1])) as database:
     (done,) = export.export(database, export.target(Path(sys.argv[2]), None, None))
 # Not ru_maxrss, which a process has from the one that started it.
 print(done.rows, re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
@@ -294,7 +296,7 @@ def memory(tmp_path: Path, points: int, most: int) -> None:
     """Export so many points, and few: the peaks of memory must not be further apart than most bytes."""
     peaks: dict[str, list[int]] = {"csv": [], "parquet": []}
     for count in (10_000, points):
-        with Database.create(tmp_path / f"{count}.db") as database:
+        with SqliteDatabase.create(tmp_path / f"{count}.db") as database:
             each = count // 10
             for n in range(10):
                 put(database, f"r{n}", [k / 7 for k in range(each)], list(range(each)), list(range(each)))

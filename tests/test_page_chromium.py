@@ -13,7 +13,7 @@ from conftest import requires
 from pages import HOSTILE, project, write_page
 
 from expdb.store import reader
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -196,7 +196,7 @@ def point_at(browser: "Chrome", panel: int, run: str, step: int) -> None:
 
 
 def test_what_is_pointed_at_is_what_the_database_holds(page: "Chrome", folder: Path) -> None:
-    with Database(folder / "runs" / "expdb.db") as database:
+    with SqliteDatabase(folder / "runs" / "expdb.db") as database:
         for run, panel, metric, step in ((VGG, 0, "test/accuracy", 3), (HOSTILE, 1, "train/loss", 8)):
             record = reader.run(database, reader.find_run(database, run))
             found = reader.metric_of(database, record, metric)

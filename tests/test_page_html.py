@@ -25,6 +25,7 @@ from expdb.reports import page as written
 from expdb.reports.page import Page
 from expdb.store import reader
 from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +151,7 @@ def test_every_number_of_the_table_stands_where_blame_says(folder: Path, monkeyp
     rules = ("first", "last", "best", "min", "max")
     asked = ", ".join(f"{rule}(test/accuracy), step_of({rule}(test/accuracy))" for rule in rules)
     asked = f"run, train/loss, at(test/accuracy, 5), {asked}"
-    with Database(folder / "runs" / "expdb.db") as database:
+    with SqliteDatabase(folder / "runs" / "expdb.db") as database:
         page = page_of(database, tables.Asked(columns=asked))
         looked = 0
         for row, record in enumerate(reader.runs(database)):
@@ -174,7 +175,7 @@ def test_every_number_of_the_table_stands_where_blame_says(folder: Path, monkeyp
 
 
 def test_a_mean_names_all_its_lines(folder: Path) -> None:
-    with Database(folder / "runs" / "expdb.db") as database:
+    with SqliteDatabase(folder / "runs" / "expdb.db") as database:
         page = page_of(database, tables.Asked(columns="run, tail(test/accuracy, 4)", where="model = 'vgg'"))
     origins = [row[1] for row in page.origins]
     assert [(one.lines, one.count, one.step) for one in origins if one] == [((9, 12), 4, 11)] * 3
@@ -183,7 +184,7 @@ def test_a_mean_names_all_its_lines(folder: Path) -> None:
 def test_curves_are_the_points_of_the_database(folder: Path, text: str) -> None:
     told = packed(Parts(text))
     names = [metric[0] for metric in told["metrics"]]
-    with Database(folder / "runs" / "expdb.db") as database:
+    with SqliteDatabase(folder / "runs" / "expdb.db") as database:
         records = reader.runs(database)
         assert len(told["curves"]) == 7 * 3 + 2
         for run, metric, key, reported, steps, values, lines, sources, decimals, count in told["curves"]:
@@ -274,7 +275,7 @@ def test_what_cannot_be_is_refused_in_words(folder: Path, words: tuple[str, ...]
 
 
 def test_without_the_library_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Database(folder / "runs" / "expdb.db") as database:
+    with SqliteDatabase(folder / "runs" / "expdb.db") as database:
         page = page_of(database, tables.Asked())
     written._library.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

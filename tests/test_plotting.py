@@ -21,6 +21,7 @@ from expdb.plotting import Asked
 from expdb.query import Query
 from expdb.stats import mean_std, student_95
 from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase
 
 Seeds = Callable[..., None]
 numbers = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -174,7 +175,7 @@ def test_time_is_that_since_the_run_started(tmp_path: Path, monkeypatch: pytest.
         for step in range(3):
             run.log({"loss": 1.0 / (step + 1)}, step=step)
             time.sleep(0.02)
-    with Database(tmp_path / "runs" / "expdb.db") as database:
+    with SqliteDatabase(tmp_path / "runs" / "expdb.db") as database:
         figure = drawn(database, y="loss", x="time")
     assert figure.x_label == "time since the start (s)"
     assert 0 <= only(figure).x[0] < only(figure).x[1] < only(figure).x[2] < 60

@@ -25,6 +25,7 @@ from expdb.bridges.remote import open_store
 from expdb.errors import DatabaseError, NotFoundError, UsageError
 from expdb.store import departures, editing, reader
 from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::ResourceWarning"
@@ -153,7 +154,7 @@ def test_whatever_was_logged_makes_the_round_trip(
         uid = to.create_run("0", run_name=f"r{number}", start_time=number).info.run_id
         points = [Metric(key, value, time_ms, step) for key, curve in curves.items() for step, time_ms, value in curve]
         to.log_batch(uid, points, [Param(*word) for word in params.items()], [RunTag(*word) for word in tags.items()])
-    with Database.create(folder / "e.db") as database:
+    with SqliteDatabase.create(folder / "e.db") as database:
         pulled(database, source)
         pushed(database, into)
         assert content(into) == content(source)
@@ -176,7 +177,7 @@ def test_a_server_is_pulled_from_and_pushed_to(
         to = client(address)
         (run,) = to.search_runs([to.get_experiment_by_name("vision").experiment_id], "attributes.run_name = 'r0'")
         to.log_text(run.info.run_id, "weights", "best/model.txt")
-        with Database.create(tmp_path / "other.db") as other:
+        with SqliteDatabase.create(tmp_path / "other.db") as other:
             asked: dict[str, Any] = {"artifacts": "copy", "root": tmp_path / "files here"}
             came, again = pulled(other, address, **asked), pulled(other, address, **asked)
             assert (came.new, came.copied, came.copied_bytes, came.refused) == (4, 1, 7, [])
@@ -185,7 +186,7 @@ def test_a_server_is_pulled_from_and_pushed_to(
             assert file.read_text() == "weights"
             found = other.rows("SELECT artifact_uri FROM run WHERE uid = ?", (run.info.run_id,))
             assert found == [(file.parents[1].as_uri(),)]
-        with Database.create(tmp_path / "linked.db") as linked:
+        with SqliteDatabase.create(tmp_path / "linked.db") as linked:
             pulled(linked, address)
             # An address that leads there from anywhere.
             ((uri,),) = linked.rows("SELECT artifact_uri FROM run WHERE uid = ?", (run.info.run_id,))
@@ -360,7 +361,7 @@ def test_names_that_mlflow_refuses_are_mapped_and_come_back_elsewhere(
     assert set(said.renamed) == {*(key for key in keys if not is_taken(key)), "lr (base)", "what?"}
     assert run.data.params == {"lr_base": "0.1"}
     assert run.data.tags["what"] == "yes"
-    with Database.create(tmp_path / "other.db") as other:
+    with SqliteDatabase.create(tmp_path / "other.db") as other:
         pulled(other, into)
         there, here = one(other, "a"), one(database, "a")
         assert (there.params, there.uid) == (here.params, here.uid)
@@ -398,7 +399,7 @@ def test_values_that_are_too_long_are_cut_there_and_whole_elsewhere(
     run_id = one(database, "a").id
     editing.edit(database, run_id, editing.Changes(params={"config": long}, tags={"words": long}), NOW_MS)
     assert pushed(database, into).refused == []
-    with Database.create(tmp_path / "other.db") as other:
+    with SqliteDatabase.create(tmp_path / "other.db") as other:
         pulled(other, into)
         assert (one(other, "a").params["config"], one(other, "a").tags["words"]) == (long, long)
         assert pulled(other, into).grown == 0
@@ -419,7 +420,7 @@ def test_reported_values_stand_at_step_0_there_and_are_reported_elsewhere(
         (90.5, 0),
         (91.5, 0),
     ]
-    with Database.create(tmp_path / "other.db") as other:
+    with SqliteDatabase.create(tmp_path / "other.db") as other:
         pulled(other, into)
         assert {(m.kind, m.last_step, m.last_value) for record in reader.runs(other) for m in record.metrics} == {
             ("reported", None, 90.5),
@@ -498,8 +499,8 @@ def test_a_store_that_cannot_be_opened_is_named_with_what_to_do(
         ("http://127.0.0.1:9", DatabaseError, "no server answers"),
         ("gopher://x", UsageError, "is no address"),
         ("expdb:///x.db", UsageError, "expdb's own"),
-        (f"sqlite:///{database.path}", UsageError, "expdb's own"),
-        (str(database.path), UsageError, "expdb's own"),
+        (f"sqlite:///{database.address}", UsageError, "expdb's own"),
+        (str(database.address), UsageError, "expdb's own"),
         (newer, DatabaseError, "newer MLflow"),
         (other, DatabaseError, "is no database of MLflow's"),
         (str(tmp_path / "nothing"), NotFoundError, "no folder and no database"),

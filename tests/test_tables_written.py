@@ -42,7 +42,7 @@ def page(database: Database) -> Path:
 def taken(database: Database, path: Path, data: bytes) -> Path:
     """Write a page and read it."""
     path.write_bytes(data)
-    items, missing = ingest.collect([str(path)], database.path)
+    items, missing = ingest.collect([str(path)], database.address)
     assert not [*missing, *ingest.ingest(database, items, ingest.Request()).refused]
     return path
 
