@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from expdb import documenting
 from expdb.current import current
 from expdb.errors import UsageError
 from expdb.options import Db, Experiment, Runs, Where, database_path
@@ -101,4 +102,5 @@ def page(
 
 def register(app: typer.Typer) -> None:
     """Put the commands on the command line."""
+    documenting.register(report_app)
     app.add_typer(report_app, name="report")

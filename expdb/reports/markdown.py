@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from expdb.records import Table
 from expdb.reports.layout import PrintedColumn, printed
-from expdb.reports.text import lines, pad, width
+from expdb.reports.text import lines, one_line, pad, width
 
 # What Typora pads at most, in columns of a terminal.
 _TYPORA: Final = 60
@@ -117,3 +117,8 @@ def _literal(line: str) -> str:
         # An address is linked as it stands in the source, and would show the escapes.
         escaped = _ADDRESS.sub(lambda match: f"&#{ord(match[0][0])};{match[0][1:]}", escaped)
     return _TEMPLATE.sub("<wbr>", escaped)
+
+
+def inline(text: str) -> str:
+    """Foreign text on one line of Markdown, where it shows as it is: in a sentence, or as what a picture is called."""
+    return _literal(one_line(text)).replace("<wbr>", " ")
