@@ -1,13 +1,16 @@
 """The commands under `report` that keep living pages: `new`, `sync` and `check`. Registered by `reporting`."""
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from expdb.options import Db, database_path
+from expdb.errors import UsageError
+from expdb.options import Db, Experiment, Runs, Where, database_path
 
 if TYPE_CHECKING:
     from expdb.documents.syncing import Looked
@@ -15,6 +18,51 @@ if TYPE_CHECKING:
 Pages = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="Markdown pages, globs, or folders of them.", show_default=False)
 ]
+
+
+def new(
+    runs: Runs = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="hexo, jekyll, plain, or a template of your own.", metavar="NAME")
+    ] = "plain",
+    lang: Annotated[str, typer.Option("--lang", help="zh or en.")] = "en",
+    experiment: Experiment = None,
+    where: Where = None,
+    title: Annotated[Optional[str], typer.Option("--title", help="Default: the experiment's name.")] = None,
+    template: Annotated[
+        Optional[Path],
+        typer.Option("--template", help="Your own Jinja2 template, instead of --engine.", metavar="FILE"),
+    ] = None,
+    output: Annotated[
+        Optional[Path], typer.Option("-o", "--output", help="Default: after the title, in this folder.", metavar="FILE")
+    ] = None,
+    db: Db = None,
+) -> None:
+    """Begin a post: front matter, configuration, curves and results as living markers, and findings to be written."""
+    from expdb import settings
+    from expdb.current import current
+    from expdb.documents import files, posts, syncing
+    from expdb.reports.text import visible
+
+    own = settings.in_force().templates
+    if template is not None:
+        if template.suffix != ".md" or not template.is_file():
+            raise UsageError(f"there is no template {template}", hint="--template FILE.md")
+        own, engine = template.parent, template.stem
+    asked = posts.Asked(engine, lang, tuple(runs or ()), experiment, where, title)
+    now_ms = settings.now_ms()
+    with current(database_path(db)) as database:
+        found = posts.records(database, asked)
+        named = Path(posts.name(asked, posts.title(asked, found), now_ms))
+        path = named if output is None else output / named if output.is_dir() else output
+        if os.path.lexists(path):
+            raise UsageError(f"{path} is there already", hint="-o ANOTHER.md")
+        page = files.new(path, posts.page(database, asked, found, path, now_ms, own))
+        looked = _accepted(syncing.worked_out([page], lambda: nullcontext(database)))
+    _draw(looked)
+    for one in looked.pages:
+        files.create(one.file, one.text)
+        print(f"{visible(str(path))}: {_said(one.blocks, one.blocks)}")
 
 
 def sync(pages: Pages, db: Db = None) -> None:
@@ -30,12 +78,7 @@ def sync(pages: Pages, db: Db = None) -> None:
     from expdb.reports.text import visible
 
     looked = _looked(pages, db)
-    for page in looked.pages:
-        for picture, warnings in syncing.draw(page):
-            name = visible(str(page.file.path.parent / picture.name))
-            print(f"{name}: drawn")
-            for one in warnings:
-                print(f"{name}: {visible(one)}", file=sys.stderr)
+    _draw(looked)
     syncing.write(looked, lambda page, done: print(f"{visible(str(page.file.path))}: {_said(page.blocks, done)}"))
 
 
@@ -65,9 +108,13 @@ def _looked(words: Sequence[str], db: Path | None) -> "Looked":
     """What the pages should say; leaves with code 1 where a marker cannot be understood."""
     from expdb.current import current
     from expdb.documents import syncing
+
+    return _accepted(syncing.look(syncing.collect(words), lambda: current(database_path(db))))
+
+
+def _accepted(looked: "Looked") -> "Looked":
     from expdb.reports.text import visible
 
-    looked = syncing.look(syncing.collect(words), lambda: current(database_path(db)))
     for one in looked.refused:
         print(f"expdb: {visible(one.message)}", file=sys.stderr)
         if one.hint:
@@ -76,6 +123,18 @@ def _looked(words: Sequence[str], db: Path | None) -> "Looked":
         print("nothing was written", file=sys.stderr)
         raise typer.Exit(1)
     return looked
+
+
+def _draw(looked: "Looked") -> None:
+    from expdb.documents import syncing
+    from expdb.reports.text import visible
+
+    for page in looked.pages:
+        for picture, warnings in syncing.draw(page):
+            name = visible(str(page.file.path.parent / picture.name))
+            print(f"{name}: drawn")
+            for one in warnings:
+                print(f"{name}: {visible(one)}", file=sys.stderr)
 
 
 def _said(blocks: int, written: int) -> str:
@@ -88,5 +147,6 @@ def _said(blocks: int, written: int) -> str:
 
 def register(app: typer.Typer) -> None:
     """Put the commands under `report`."""
+    app.command()(new)
     app.command()(sync)
     app.command()(check)

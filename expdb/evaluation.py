@@ -411,3 +411,8 @@ def _cell(value: Value, unit: Unit | None) -> Cell:
     shift = {("fraction", "percent"): -2, ("percent", "fraction"): 2}.get((value.unit, unit), 0)
     decimals = None if value.decimals is None else max(0, value.decimals + shift)
     return Cell(metrics.in_unit(value.value, value.unit, unit), decimals, unit, value.reported, diverged=broken)
+
+
+def is_field(name: str) -> bool:
+    """Whether a bare name means a field of the run, before any param or tag."""
+    return name in _FIELDS

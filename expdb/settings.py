@@ -34,13 +34,15 @@ class OwnPattern:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What expdb.toml says. path: None where there is none; database: absolute; better: by a quantity's name."""
+    """What expdb.toml says. path: None where there is none; database, templates: absolute; better: by a quantity's
+    name."""
 
     path: Path | None = None
     database: Address | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     better: Mapping[str, Better] = field(default_factory=dict)
     patterns: tuple[OwnPattern, ...] = ()
+    templates: Path | None = None
 
 
 def load() -> Settings:
@@ -157,6 +159,7 @@ class _File:
             "aliases": self._aliases,
             "quantities": self._quantities,
             "patterns": self._patterns,
+            "report": self._report,
         }
         self._known(said, takers, "")
         for key, value in said.items():
@@ -227,6 +230,17 @@ class _File:
                 )
             patterns.append(OwnPattern(name, regex, tuple(globs), (self.shown, line)))
         return replace(out, patterns=tuple(patterns))
+
+    def _report(self, out: Settings, value: object) -> Settings:
+        example = '[report]\ntemplates = "templates"'
+        table = self._table(value, "report", example)
+        self._known(table, ("templates",), "report")
+        if "templates" not in table:
+            return out
+        folder = Path(os.path.abspath(self.path)).parent / self._text(table["templates"], "templates", example)
+        if not folder.is_dir():
+            raise self._wrong(f"report.templates: there is no folder {folder}", "templates", example)
+        return replace(out, templates=folder)
 
     def _table(self, value: object, key: str, example: str) -> dict[str, object]:
         if not isinstance(value, dict):

@@ -77,6 +77,23 @@ class PageFile:
             partial.unlink(missing_ok=True)
 
 
+def new(path: Path, text: str) -> PageFile:
+    """A page that is not there yet, as UTF-8."""
+    return PageFile(path, Path(os.path.realpath(path)), b"", text, "utf-8")
+
+
+def create(page: PageFile, text: str) -> None:
+    """Write a page that is not there yet, whole. Raises InputError where there is one, or none can be."""
+    try:
+        page.target.parent.mkdir(parents=True, exist_ok=True)
+        with page.target.open("xb") as file:
+            file.write(page.encoded(text))
+    except FileExistsError:
+        raise InputError("is there already", path=str(page.path), hint="-o ANOTHER.md") from None
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", path=str(page.path)) from error
+
+
 def read(path: Path) -> PageFile:
     """The page there. Raises InputError for what is no text, or cannot be read."""
     try:

@@ -93,15 +93,23 @@ def _pages(folders: list[str], names: list[str]) -> list[str]:
 def look(paths: Sequence[Path], database: OpenDatabase) -> Looked:
     """What the pages should say. The database is opened only where a page has a marker."""
     refused: list[Refusal] = []
-    read: list[tuple[PageFile, list[Marker]]] = []
+    read: list[PageFile] = []
     for path in paths:
         try:
-            file = files.read(path)
+            read.append(files.read(path))
         except InputError as error:
             refused.append(Refusal(error.message, error.hint))
-            continue
+    looked = worked_out(read, database)
+    return Looked(looked.pages, (*refused, *looked.refused))
+
+
+def worked_out(texts: Sequence[PageFile], database: OpenDatabase) -> Looked:
+    """What pages that are read already should say."""
+    refused: list[Refusal] = []
+    read: list[tuple[PageFile, list[Marker]]] = []
+    for file in texts:
         found, faults = markers.read(file.text)
-        refused += [Refusal.at(path, fault) for fault in faults]
+        refused += [Refusal.at(file.path, fault) for fault in faults]
         read.append((file, found))
     if not any(found for _, found in read):
         return Looked(tuple(Page(file, file.text, 0) for file, _ in read), tuple(refused))
