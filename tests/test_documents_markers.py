@@ -180,6 +180,7 @@ def test_a_value_stays_within_its_line() -> None:
         (f"<!-- expdb value -->1{CLOSING} is it", "1: a value stands within a line (begin the line with a word"),
         (f"- <!-- expdb value -->1{CLOSING}", "1: a value stands within a line"),
         (f"so <!-- expdb value -->1\n\n{CLOSING}", "1: the <!-- /expdb --> of a value stands in the same paragraph"),
+        (f'| a | <!-- expdb value of="`x|y`" -->1{CLOSING} |', "1: | stands in a marker within a table"),
         (f"<!-- expdb table -->\n\n```\n{CLOSING}\n```\n", "1: this marker is never closed"),
     ],
 )  # fmt: skip

@@ -22,9 +22,9 @@ CLOSING: Final = "<!-- /expdb -->"
 
 _ENTITIES: Final = {"amp": "&", "quot": '"', "apos": "'", "lt": "<", "gt": ">"}
 _REFERENCE: Final = re.compile(r"&(?:#(?P<number>[0-9]{1,7})|#[xX](?P<hex>[0-9a-fA-F]{1,6})|(?P<name>[a-z]+));")
-# Hyphens beside each other, what templates act on, and what is no visible character of one line.
+# Hyphens beside each other, what templates act on, what ends a cell, and what is no visible character of one line.
 _TOLD: Final = re.compile(
-    r"""[&"<>]|-(?=-)|(?<=-)-|\{(?=[{%#])|(?<=[}%#])\}|[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]"""
+    r"""[&"<>|]|-(?=-)|(?<=-)-|\{(?=[{%#])|(?<=[}%#])\}|[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]"""
 )
 
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\n|\r|\Z)")
@@ -186,6 +186,8 @@ class _Page:
             if stands_first:
                 hint = "begin the line with a word; Markdown takes a line that begins with a comment for HTML"
                 self.fault(opened, "a value stands within a line", hint)
+            elif "|" in opened.inner and "|" in lead:
+                self.fault(opened, "| stands in a marker within a table, where it ends the cell", "write it as &#124;")
             elif opened.paragraph != closed.paragraph:
                 self.fault(opened, f"the {CLOSING} of a value stands in the same paragraph", "put it behind the number")
             else:
