@@ -402,6 +402,22 @@ def test_a_read_only_page_is_refused(open_folder: Path) -> None:
         read.replace("b")
 
 
+# The example
+
+
+def test_the_example_posts_say_what_their_logs_say(tmp_path: Path) -> None:
+    post = Path(__file__).parent.parent / "examples" / "post"
+    with Database.create(tmp_path / "expdb.db") as database:
+        items, _ = ingest.collect([str(post / "logs")], database.path)
+        ingest.ingest(database, items, ingest.Request(experiment="fusion on digits"))
+    looked = syncing.look(syncing.collect([str(post)]), lambda: Database(tmp_path / "expdb.db"))
+    assert not looked.refused
+    assert [page.file.path.name for page in looked.pages] == ["fusion.md", "fusion.zh.md"]
+    for page in looked.pages:
+        assert page.is_current(), "\n".join(page.difference())
+        assert page.blocks >= 10
+
+
 # A marker runs queries, and nothing else
 
 
