@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import Expdb, expdb_in
+from conftest import WriteLog
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -17,8 +19,6 @@ from expdb.documents import files, pictures, syncing
 from expdb.documents.markers import CLOSING, opening
 from expdb.errors import InputError, UsageError
 from expdb.store.database import Database
-from tests.commands import Expdb, expdb_in
-from tests.conftest import WriteLog
 
 Sync = Callable[..., syncing.Looked]
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import Expdb, expdb_in
+from conftest import log_lines
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,8 +13,6 @@ from expdb import ingest
 from expdb.errors import InputError, NotFoundError
 from expdb.reports import template
 from expdb.store.database import Database
-from tests.commands import Expdb, expdb_in
-from tests.conftest import log_lines
 
 CLOCK = {"EXPDB_NOW": "2026-01-31T12:00:00Z", "TZ": "UTC"}
 

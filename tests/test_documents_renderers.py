@@ -8,10 +8,10 @@ from functools import cache
 from html.parser import HTMLParser
 
 import pytest
+from conftest import requires
 
 from expdb.documents import markers
 from expdb.documents.markers import CLOSING, opening
-from tests.conftest import requires
 
 _NODE = {**os.environ, "NODE_PATH": "/usr/share/nodejs:/usr/lib/nodejs"}
 _READ = "require('fs').readFileSync(0, 'utf8')"
