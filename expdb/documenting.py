@@ -104,7 +104,7 @@ def check(pages: Pages, db: Db = None) -> None:
         raise typer.Exit(1)
 
 
-def _looked(words: Sequence[str], db: Path | None) -> "Looked":
+def _looked(words: Sequence[str], db: str | None) -> "Looked":
     """What the pages should say; leaves with code 1 where a marker cannot be understood."""
     from expdb.current import current
     from expdb.documents import syncing

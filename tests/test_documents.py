@@ -18,7 +18,7 @@ from expdb import ingest
 from expdb.documents import files, pictures, syncing
 from expdb.documents.markers import CLOSING, opening
 from expdb.errors import InputError, UsageError
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase
 
 Sync = Callable[..., syncing.Looked]
 
@@ -40,7 +40,7 @@ def sync(tmp_path: Path, write_log: WriteLog, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str) -> syncing.Looked:
-        looked = syncing.look(syncing.collect(words), lambda: Database(path))
+        looked = syncing.look(syncing.collect(words), lambda: SqliteDatabase(path))
         if not looked.refused:
             for page in looked.pages:
                 list(syncing.draw(page))
@@ -55,7 +55,7 @@ def fill(folder: Path, write_log: WriteLog) -> Path:
     for salt, name in enumerate("abc"):
         write_log(f"logs/{name}.log", epochs=9, salt=5 * salt)
     path = folder / "runs" / "expdb.db"
-    with Database.create(path) as database:
+    with SqliteDatabase.create(path) as database:
         items, _ = ingest.collect([str(folder / "logs")], path)
         ingest.ingest(database, items, ingest.Request(experiment="first"))
     return path
@@ -156,8 +156,8 @@ def test_a_diverged_run_is_no_number_and_no_part_of_a_mean(sync: Sync) -> None:
     losses = ("0.9", "0.8", "nan", "nan")
     text = "".join(f"epoch {e}, loss {loss}, test accuracy 0.5\n" for e, loss in enumerate(losses))
     Path("logs/d.log").write_text(text)
-    with Database(Path("runs/expdb.db"), write=True) as database:
-        items, _ = ingest.collect(["logs/d.log"], database.path)
+    with SqliteDatabase(Path("runs/expdb.db"), write=True) as database:
+        items, _ = ingest.collect(["logs/d.log"], database.address)
         ingest.ingest(database, items, ingest.Request(experiment="first"))
     Path("p.md").write_text(f"so {opening('value', {'of': 'last(train/loss)', 'runs': 'd'})}{CLOSING}.\n")
     assert "is no number" in refused(sync("p.md"))
@@ -232,7 +232,7 @@ def test_a_current_page_is_not_written(sync: Sync) -> None:
 def test_a_page_that_somebody_edits_meanwhile_is_not_overwritten(sync: Sync) -> None:
     for name in ("p.md", "q.md"):
         Path(name).write_text(f"so {BEST}\n")
-    looked = syncing.look(syncing.collect(["p.md", "q.md"]), lambda: Database(Path("runs/expdb.db")))
+    looked = syncing.look(syncing.collect(["p.md", "q.md"]), lambda: SqliteDatabase(Path("runs/expdb.db")))
     Path("q.md").write_text("what somebody wrote\n")
     with pytest.raises(InputError, match=r"q\.md: somebody changed it meanwhile"):
         syncing.write(looked, lambda page, written: None)
@@ -242,7 +242,7 @@ def test_a_page_that_somebody_edits_meanwhile_is_not_overwritten(sync: Sync) -> 
 
 
 def test_a_page_whose_encoding_lacks_a_character_is_refused(sync: Sync) -> None:
-    with Database(Path("runs/expdb.db"), write=True) as database, database.transaction() as connection:
+    with SqliteDatabase(Path("runs/expdb.db"), write=True) as database, database.transaction() as connection:
         connection.execute("UPDATE run SET name = 'Größe' WHERE name = 'a'")
     Path("p.md").write_bytes(f"# 实验记录，网络的准确率\n\n{TABLE}\n".encode("gbk"))
     assert "p.md:7: the page is written in gbk, which has no 'ö' (save the page as UTF-8)" in refused(sync("p.md"))
@@ -324,7 +324,7 @@ def test_a_picture_is_drawn_when_its_numbers_changed_or_somebody_changed_it(sync
     Path(name).write_bytes(first.replace(b"Z", b"z", 1) if name != "acc.svg" else first.replace(b"<g", b"<g ", 1))
     assert sync("p.md").pages[0].pictures
     assert Path(name).read_bytes() == first
-    with Database(Path("runs/expdb.db"), write=True) as database, database.transaction() as connection:
+    with SqliteDatabase(Path("runs/expdb.db"), write=True) as database, database.transaction() as connection:
         connection.execute("UPDATE point SET value = 0.1 WHERE step = 3")
     assert sync("p.md").pages[0].pictures
     assert Path(name).read_bytes() != first
@@ -407,10 +407,10 @@ def test_a_read_only_page_is_refused(open_folder: Path) -> None:
 
 def test_the_example_posts_say_what_their_logs_say(tmp_path: Path) -> None:
     post = Path(__file__).parent.parent / "examples" / "post"
-    with Database.create(tmp_path / "expdb.db") as database:
-        items, _ = ingest.collect([str(post / "logs")], database.path)
+    with SqliteDatabase.create(tmp_path / "expdb.db") as database:
+        items, _ = ingest.collect([str(post / "logs")], database.address)
         ingest.ingest(database, items, ingest.Request(experiment="fusion on digits"))
-    looked = syncing.look(syncing.collect([str(post)]), lambda: Database(tmp_path / "expdb.db"))
+    looked = syncing.look(syncing.collect([str(post)]), lambda: SqliteDatabase(tmp_path / "expdb.db"))
     assert not looked.refused
     assert [page.file.path.name for page in looked.pages] == ["fusion.md", "fusion.zh.md"]
     for page in looked.pages:
@@ -423,7 +423,7 @@ def test_the_example_posts_say_what_their_logs_say(tmp_path: Path) -> None:
 
 def test_names_from_logs_are_text_on_the_page(sync: Sync) -> None:
     evil = "<!-- /expdb --> `x` | <img src=x onerror=alert(1)> {{ 7*7 }} {% raw %} [a](javascript:b)"
-    with Database(Path("runs/expdb.db"), write=True) as database, database.transaction() as connection:
+    with SqliteDatabase(Path("runs/expdb.db"), write=True) as database, database.transaction() as connection:
         connection.execute("UPDATE run SET name = ? WHERE name = 'a'", (evil,))
     Path("p.md").write_text(f"{TABLE}\n\n<!-- expdb runs -->\n{CLOSING}\n")
     assert not sync("p.md").refused

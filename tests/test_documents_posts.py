@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from expdb import ingest
 from expdb.errors import InputError, NotFoundError
 from expdb.reports import template
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase
 
 CLOCK = {"EXPDB_NOW": "2026-01-31T12:00:00Z", "TZ": "UTC"}
 
@@ -28,7 +28,7 @@ def expdb(tmp_path: Path) -> Expdb:
             path.write_text(settings + "".join(log_lines(6, salt=3 * seed + len(model))))
     (tmp_path / "page.md").write_text("# Reported\n\n| model | accuracy |\n| - | - |\n| a | 87.6 |\n| b | 90.1 |\n")
     path = tmp_path / "runs" / "expdb.db"
-    with Database.create(path) as database:
+    with SqliteDatabase.create(path) as database:
         items, _ = ingest.collect([str(tmp_path / "logs"), str(tmp_path / "page.md")], path)
         ingest.ingest(database, items, ingest.Request())
     return expdb_in(tmp_path)

@@ -97,7 +97,7 @@ class Contents:
         place = source.places[0] if source.places else STDIN
         if place == STDIN:
             return STDIN
-        path = located(place, self._database.path)
+        path = located(place, self._database.address)
         home = _project(page)
         if path.is_relative_to(home):
             return readable(os.path.relpath(path, page.parent)).replace(os.sep, "/")
