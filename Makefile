@@ -56,6 +56,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.ingest --mlflow-files 1000 --write
 	$(BIN)/python -m benchmarks.ingest --files 10000 --no-mlflow --write
 	$(BIN)/python -m benchmarks.ingest --kind lines --files 10000 --rounds 3 --write
+	$(BIN)/python -m benchmarks.postgres --write
 	$(BIN)/python -m benchmarks.readers --write
 	$(BIN)/python -m benchmarks.launch --write
 	$(BIN)/python -m benchmarks.tracking --write

@@ -91,7 +91,7 @@ def into_bare_table(paths: Sequence[Path], database: Path, shape: Shape) -> Timi
     metric_id = points = pending = 0
     connection.execute("BEGIN")
     for path in paths:
-        for steps, values in _curves(path, shape):
+        for steps, values in curves(path, shape):
             count = len(values)
             row: list[float | None] = [metric_id] * (4 * count)
             row[1::4], row[2::4], row[3::4] = range(count), steps, values
@@ -157,7 +157,7 @@ def _into_mlflow(paths: Sequence[Path], database: Path, shape: Shape, at_once: i
         now_ms = time.time_ns() // 1_000_000
         batch = [
             Metric(label, value, now_ms, step)
-            for label, (steps, values) in zip(shape.labels, _curves(path, shape), strict=True)
+            for label, (steps, values) in zip(shape.labels, curves(path, shape), strict=True)
             for step, value in zip(steps, values, strict=True)
         ]
         for at in range(0, len(batch), at_once):
@@ -174,7 +174,7 @@ WAYS: dict[str, Callable[[Sequence[Path], Path, Shape], Timing]] = {
 }
 
 
-def _curves(path: Path, shape: Shape) -> Iterator[tuple[list[int], list[float]]]:
+def curves(path: Path, shape: Shape) -> Iterator[tuple[list[int], list[float]]]:
     """(steps, values) of each label's curve, in the order of the labels; empty where no line has it."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [match.groups() for match in shape.line.finditer(file.read())]
