@@ -69,8 +69,15 @@ def measure(logs: Logs, rounds: int, folder: Path, settings: Sequence[str] = ())
         for one in found[way]:
             if one.points != points:
                 raise processes.CommandError(f"{way}: {points} points were due, not {one}")
-    timings = (tuple(found[way]) for way in ("sqlite", "postgres", "bare", "again"))
-    return Rounds(logs, *timings, tuple(commands["sqlite"]), tuple(commands["postgres"]))
+    return Rounds(
+        logs,
+        sqlite=tuple(found["sqlite"]),
+        postgres=tuple(found["postgres"]),
+        bare=tuple(found["bare"]),
+        again=tuple(found["again"]),
+        sqlite_commands=tuple(commands["sqlite"]),
+        postgres_commands=tuple(commands["postgres"]),
+    )
 
 
 def section(found: Rounds) -> Section:

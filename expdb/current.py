@@ -34,7 +34,7 @@ def current(path: "Address") -> Any:  # a context manager of Database
     root = root_of(path)
     try:
         database = database_at(path)
-        is_behind = bool(launched.unsettled(database) or launched.strays(database, root))
+        is_behind = bool(launched.unsettled_here(database, root) or launched.strays(database, root))
     except NotFoundError:
         if not launched.strays(None, root):
             raise

@@ -19,7 +19,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from expdb import __version__, launch, parsers, plugins, runners, settings
-from expdb.address import Address
+from expdb.address import Address, Server
 from expdb.errors import DatabaseError, ExpdbError, InputError, NotFoundError
 from expdb.growing import Growing, News
 from expdb.invocation import shown_command
@@ -424,7 +424,7 @@ def adopt(database: Address) -> None:
         settle_if_possible(database, lost)
     if exists(database):
         with open_database(database) as opened:
-            open_ = bool(launched.unsettled(opened))
+            open_ = bool(launched.unsettled_here(opened, root_of(database)))
         if open_:
             settle_if_possible(database)
 
@@ -499,12 +499,14 @@ def settle(database: Address, uids: Iterable[str] | None = None) -> list[str]:
     out = []
     root = root_of(database)
     with open_database(database, create=True) as opened:
-        wanted = [run.uid for run in launched.unsettled(opened)] if uids is None else list(uids)
+        wanted = [run.uid for run in launched.unsettled_here(opened, root)] if uids is None else list(uids)
         known = plugins.all_parsers()
         for uid in wanted:
             folder = RunFolder(root / uid)
             try:
                 if not (folder.path / "spec.json").is_file():
+                    if isinstance(database, Server):
+                        continue
                     with opened.transaction():
                         launched.put_lost(opened, uid, settings.now_ms())
                     continue

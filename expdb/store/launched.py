@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from expdb.address import Server
 from expdb.records import RunStatus
 from expdb.store import statements as sql
 from expdb.store.database import Database, Value
@@ -67,6 +68,13 @@ class Unsettled:
 def unsettled(database: Database) -> list[Unsettled]:
     """The runs that have not ended, oldest first."""
     return [Unsettled(*row) for row in database.rows(sql.UNSETTLED)]
+
+
+def unsettled_here(database: Database, root: Path) -> list[Unsettled]:
+    """Those of them that can be told of from here. root: of the run folders. In a file's database that is all: one
+    without a folder is lost; in a server's, its folder may be another machine's, or another project's."""
+    found = unsettled(database)
+    return [one for one in found if (root / one.uid).is_dir()] if isinstance(database.address, Server) else found
 
 
 def strays(database: Database | None, root: Path) -> list[str]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Any number that no other program locks by chance: `expdb` in ASCII.
 _LOCK = 0x6578706462
+# Seconds of waiting for another writer before that is said.
+_QUIET_S = 2
 _UNLESS_SAID = {"connect_timeout": "10", "application_name": "expdb"}
 # Tables whose rows are sent late, and the words beside which all of them are due.
 _LATE = frozenset(("point", *UNANSWERED.values()))
@@ -263,16 +265,27 @@ class PostgresDatabase(Database):
                 yield rows
 
     def _begin(self) -> None:
+        from psycopg.errors import LockNotAvailable
+
+        said = False
         with self.errors():
-            self._connection.execute("BEGIN")
-            try:
-                if not self._connection.execute("SELECT pg_try_advisory_xact_lock(?)", (_LOCK,)).fetchone()[0]:
-                    self._warn(f"waiting: another process is writing to {self.server}")
+            while True:
+                self._connection.execute("BEGIN")
+                try:
+                    if not said:
+                        # Most who write have written before this is over.
+                        self._connection.execute(f"SET LOCAL lock_timeout = '{_QUIET_S}s'")
                     self._connection.execute("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+                    if not said:
+                        self._connection.execute("SET LOCAL lock_timeout = DEFAULT")
+                    return
+                except BaseException as error:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    if not isinstance(error, LockNotAvailable):
+                        raise
+                    self._warn(f"waiting: another process is writing to {self.server}")
+                    said = True
 
     def _commit(self) -> None:
         # Whoever holds the lock is the only one to count.

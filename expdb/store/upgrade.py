@@ -20,6 +20,7 @@ from expdb.store.database import (
     check_version,
     revision,
 )
+from expdb.store.opening import open_database
 from expdb.store.sqlite import SqliteDatabase, copy_into, opened, translated
 
 if TYPE_CHECKING:
@@ -45,7 +46,11 @@ def upgrade(address: str | Address, now_ms: int, *, copy: bool, say: Callable[[s
     """
     named = settings.database_path(address) if isinstance(address, str) else address
     if isinstance(named, Server):
-        return _on_server(named, copy=copy)
+        try:
+            open_database(named).close()
+        except OutdatedError:
+            return _on_server(named, copy=copy)
+        return Upgraded(SCHEMA_VERSION, SCHEMA_VERSION)
     path = named
     try:
         SqliteDatabase(path, write=True).close()
