@@ -37,7 +37,8 @@ def cli() -> str:
         "Every command, as its `--help` prints it. Exit codes: 0 ok, 1 a check failed or some input was refused,",
         "2 usage, 3 not found or ambiguous, 4 database, 130 interrupted. `EXPDB_DEBUG=1` shows an error's traceback.\n",
         "Settings: the nearest `expdb.toml` upward, see [own-formats.md](own-formats.md).",
-        "Environment: `EXPDB_DB` (database file), `EXPDB_NOW` (holds the clock, for reproducible pages), `NO_COLOR`.\n",
+        "Environment: `EXPDB_DB` (a database's file or URL), `EXPDB_RUNS` (where the folders of a server's runs are),",
+        "`EXPDB_NOW` (holds the clock, for reproducible pages), `NO_COLOR`.\n",
         EXPRESSIONS,
         f"## expdb\n\n```text\n{_help()}```\n",
     ]

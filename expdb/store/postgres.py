@@ -349,7 +349,7 @@ class PostgresDatabase(Database):
     def copy_to(self, path: object) -> None:
         raise UsageError(
             "a database on a server is copied by PostgreSQL's own programs",
-            hint=f"pg_dump --format=custom --file=expdb.dump {self.server}",
+            hint=f"pg_dump --format=custom --file=expdb.dump '{self.server}'",
         )
 
     def _check_version(self) -> None:
