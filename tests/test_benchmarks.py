@@ -61,7 +61,19 @@ def test_the_tracking_benchmark_times_every_call(tmp_path: Path) -> None:
     assert tracking.section(found).body.count("|") > 20
 
 
-from benchmarks import ingest, launch, plot, postgres, readers, servers, startup, tables, tracking
+def test_the_plot_benchmark_draws_what_it_times(tmp_path: Path) -> None:
+    found = plot.measure(3, 20, 1, tmp_path)
+    assert found.svg_bytes > 5_000
+    assert plot.section(found).body.count("|") > 15
+
+
+def test_the_postgres_benchmark_stores_every_point_on_both_sides(tmp_path: Path) -> None:
+    try:
+        found = postgres.measure(Logs(20), 1, tmp_path, ["fsync=off"])
+    except servers.MissingError as error:
+        requires("postgres", None, str(error))
+    assert 0 < found.ratio < 10
+    assert postgres.section(found).body.count("|") > 20
 
 
 @pytest.mark.soak
