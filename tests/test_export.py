@@ -272,9 +272,8 @@ MEASURED = """
 import re, sys
 from pathlib import Path
 from expdb import export
-from expdb.store.database import Database
-from expdb.store.sqlite import SqliteDatabase
-with SqliteDatabase(Path(sys.argv[1])) as database:
+from expdb.store.opening import open_database
+with open_database(Path(sys.argv[1])) as database:
     (done,) = export.export(database, export.target(Path(sys.argv[2]), None, None))
 # Not ru_maxrss, which a process has from the one that started it.
 print(done.rows, re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

@@ -20,7 +20,9 @@ from expdb.errors import UsageError
 from expdb.records import CURVE, Curve, Metric
 from expdb.store import editing, launched, merging, reader
 from expdb.store import statements as sql
+from expdb.store.database import Database as Store
 from expdb.store.merging import Merged, merge
+from expdb.store.opening import open_database
 from expdb.store.sqlite import SqliteDatabase as Database
 from expdb.store.writer import Writer, derived_summary
 
@@ -32,7 +34,7 @@ def laptop(tmp_path: Path) -> Iterator[Database]:
         yield made
 
 
-def bring(ours: Database, theirs: Database) -> Merged:
+def bring(ours: Store, theirs: Store) -> Merged:
     """Merge; a second time there must be nothing new, and both ends are sound."""
     done = merge(ours, theirs, 10**12)
     state_then = state(ours)
@@ -43,7 +45,7 @@ def bring(ours: Database, theirs: Database) -> Merged:
     return done
 
 
-def edit(database: Database, run: str, now_ms: int, **changes: object) -> None:
+def edit(database: Store, run: str, now_ms: int, **changes: object) -> None:
     editing.edit(database, reader.find_run(database, run), editing.Changes(**changes), now_ms)  # type: ignore[arg-type]
 
 
@@ -289,6 +291,31 @@ def test_what_was_deleted_for_good_does_not_come_back(
         assert [one.written.runs for one in take(third, two).done] == [0]
 
 
+# Laptop and server ----------------------------------------------------------------------------------------------------
+
+
+def test_a_laptop_and_a_server_come_to_hold_the_same(postgres_url: str, laptop: Database, write_log: WriteLog) -> None:
+    take(laptop, write_log("logs/a.log", epochs=30), params={"lr": "0.1", "note": "二"}, tags={"who": "lin"})
+    take(laptop, Path(__file__).parent / "data" / "results.md")
+    uid = api_run(laptop, "running", {"loss": [1.0, math.nan, math.inf]})
+    edit(laptop, "a", 5, note="good")
+    with laptop.transaction() as connection:
+        for text in FILLING:
+            connection.execute(text.replace(":a", "1").replace(":b", "2"))
+    with open_database(postgres_url, create=True) as server:
+        done = bring(server, laptop)
+        assert done.new == len(laptop.rows("SELECT id FROM run")) and done.conflicts == []
+        assert_same(state(server), state(laptop), moved=True)
+        for text in HANGING:
+            assert sorted(server.rows(text), key=repr) == sorted(laptop.rows(text), key=repr), text
+        extend(server, uid, "loss", [0.5, -math.inf])
+        edit(server, "a", 9, name="renamed", tags={"who": "wang"})
+        take(laptop, write_log("logs/a.log", epochs=33))
+        assert bring(laptop, server).points == 2
+        assert bring(server, laptop).points == 12
+        assert_same(state(server), state(laptop), moved=True)
+
+
 # The command ----------------------------------------------------------------------------------------------------------
 
 
@@ -340,6 +367,7 @@ STRUCK = """
 import os, signal, sys
 from pathlib import Path
 from expdb.store import merging
+from expdb.store.opening import open_database
 from expdb.store.sqlite import SqliteDatabase as Database
 merging.RUNS_AT_ONCE = 3
 done = 0
@@ -388,7 +416,7 @@ def test_kill_9_at_any_moment_of_a_merge_drill(database: Database, laptop: Datab
 # Helpers --------------------------------------------------------------------------------------------------------------
 
 
-def api_run(database: Database, status: str, curves: dict[str, list[float]], tags: dict[str, str] | None = None) -> str:
+def api_run(database: Store, status: str, curves: dict[str, list[float]], tags: dict[str, str] | None = None) -> str:
     """A run as a client logs it: without a source; its uid."""
     birth = launched.Birth(f"{random.getrandbits(128):032x}", "net", "api", "api", {"lr": "0.1"}, tags or {})
     writer = Writer(database, 0)
@@ -401,7 +429,7 @@ def api_run(database: Database, status: str, curves: dict[str, list[float]], tag
     return birth.uid
 
 
-def extend(database: Database, uid: str, key: str, values: list[float]) -> None:
+def extend(database: Store, uid: str, key: str, values: list[float]) -> None:
     """More values of one metric, made where there is none."""
     writer = Writer(database, 0)
     with database.transaction() as connection:

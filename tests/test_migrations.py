@@ -18,12 +18,14 @@ from pathlib import Path
 import pytest
 from commands import environment, expdb_in
 from drills import assert_sound, expdb, finish, other_user, python
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
 from expdb.errors import DatabaseError, OutdatedError
 from expdb.store import schema
 from expdb.store.database import SCHEMA_VERSION, VERSION_TABLE, revision
+from expdb.store.opening import open_database
 from expdb.store.sqlite import SqliteDatabase as Database
 from expdb.store.upgrade import migrate, upgrade
 
@@ -184,6 +186,97 @@ def test_a_database_whose_two_versions_disagree_is_refused(old: Path) -> None:
     assert rows(old) == state
 
 
+# PostgreSQL -----------------------------------------------------------------------------------------------------------
+
+NEXT_STEP = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{number}"
+down_revision = {before!r}
+
+
+def upgrade() -> None:
+    op.create_table("later", sa.Column("id", sa.Integer(), primary_key=True), sa.Column("said", sa.String()))
+    op.execute("INSERT INTO later (id, said) VALUES (1, 'kept')")
+    {more}
+"""
+
+
+def later_steps(folder: Path, more: str = "pass") -> Path:
+    """A release to come: this schema, which needs no step, and one more."""
+    versions = folder / "versions"
+    versions.mkdir(parents=True)
+    here, there = revision(SCHEMA_VERSION), revision(SCHEMA_VERSION + 1)
+    (versions / "here.py").write_text(f'revision = "{here}"\ndown_revision = None\n\n\ndef upgrade(): ...\n')
+    (versions / "there.py").write_text(NEXT_STEP.format(number=there, before=here, more=more))
+    return folder
+
+
+def on_server(url: str) -> Engine:
+    return create_engine(f"postgresql+psycopg://{url.partition('://')[2]}")
+
+
+@pytest.mark.filterwarnings("ignore:.*expression-based index:Warning")
+def test_alembic_finds_no_difference_between_a_servers_database_and_its_declaration(postgres_url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    open_database(postgres_url, create=True).close()
+    engine = on_server(postgres_url)
+    with engine.connect() as connection:
+        assert set(inspect(connection).get_view_names()) == set(schema.VIEWS)
+        context = MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+        )
+        assert compare_metadata(context, schema.on_server()) == []
+        assert context.get_current_heads() == (revision(SCHEMA_VERSION),)
+    engine.dispose()
+
+
+def test_a_later_step_is_taken_on_a_server_whole_or_not_at_all(postgres_url: str, tmp_path: Path) -> None:
+    open_database(postgres_url, create=True).close()
+    engine = on_server(postgres_url)
+    with pytest.raises(DBAPIError), engine.begin() as connection:
+        migrate(connection, later_steps(tmp_path / "bad", 'op.execute("SELECT nothing FROM nowhere")'))
+    open_database(postgres_url).close()
+    with engine.begin() as connection:
+        assert not inspect(connection).has_table("later")
+        migrate(connection, later_steps(tmp_path / "good"))
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT said FROM later").scalar_one() == "kept"
+        assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar_one() == "0003"
+    engine.dispose()
+    with pytest.raises(DatabaseError, match="newer expdb"):
+        open_database(postgres_url)
+
+
+def test_a_later_step_is_taken_in_a_file(database: Database, tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{database.path}")
+    with engine.begin() as connection:
+        migrate(connection, later_steps(tmp_path / "good"))
+    engine.dispose()
+    found = rows(database.path)
+    assert (found["later"], found[VERSION_TABLE]) == ([(1, "kept")], [("0003",)])
+    assert ("schema_version", "3") in found["meta"]
+
+
+def test_the_upgrade_of_a_server_asks_for_a_dump_first(postgres_url: str, tmp_path: Path) -> None:
+    open_database(postgres_url, create=True).close()
+    command = expdb_in(tmp_path)
+    assert "already" in command("db", "upgrade", "--db", postgres_url).stdout
+    engine = on_server(postgres_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    engine.dispose()
+    refused = command("ls", "--db", postgres_url)
+    assert refused.returncode == 4 and "expdb db upgrade" in refused.stderr
+    refused = command("db", "upgrade", "--db", postgres_url)
+    assert refused.returncode == 2 and "pg_dump" in refused.stderr and "--no-backup" in refused.stderr
+    # No expdb wrote this one.
+    assert command("db", "upgrade", "--no-backup", "--db", postgres_url).returncode == 4
+
+
 # What can go wrong ----------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +374,7 @@ import os, signal, sys
 from pathlib import Path
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from expdb.store.opening import open_database
 from expdb.store.upgrade import upgrade
 path, what, moment = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 seen = 0

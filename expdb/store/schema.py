@@ -472,7 +472,7 @@ def statements(dialect: str) -> tuple[str, ...]:
     dialect: sqlite or postgresql.
     """
     engine = {"sqlite": sqlite.dialect, "postgresql": postgresql.dialect}[dialect]()
-    declared = SQLModel.metadata if dialect == "sqlite" else _on_server()
+    declared = SQLModel.metadata if dialect == "sqlite" else on_server()
     out: list[str] = []
     for table in declared.sorted_tables:
         out.append(str(CreateTable(table).compile(dialect=engine)).strip())
@@ -496,7 +496,7 @@ def statements(dialect: str) -> tuple[str, ...]:
     return tuple(out)
 
 
-def _on_server() -> MetaData:
+def on_server() -> MetaData:
     """The same tables as PostgreSQL is to have them, with what SQLite does by itself.
 
     - rowid, the order of writing, where the store asks for it;

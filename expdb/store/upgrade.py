@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 from expdb import settings
 from expdb.address import Address, Server
-from expdb.errors import DatabaseError, OutdatedError, UsageError, need
+from expdb.errors import DatabaseError, OutdatedError, UsageError
 from expdb.store import upkeep
 from expdb.store.database import (
     SCHEMA_VERSION,
     VERSION_TABLE,
-    check_version,
     revision,
 )
 from expdb.store.opening import open_database
@@ -26,6 +25,9 @@ from expdb.store.sqlite import SqliteDatabase, copy_into, opened, translated
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+# Runs could be stored on a server from this schema on: no step before it is ever taken there.
+_FIRST_ON_SERVER = 2
+STEPS = Path(__file__).with_name("migrations")
 _VERSION = "SELECT value FROM meta WHERE key = 'schema_version'"
 
 
@@ -59,8 +61,8 @@ def upgrade(address: str | Address, now_ms: int, *, copy: bool, say: Callable[[s
     return Upgraded(SCHEMA_VERSION, SCHEMA_VERSION)
 
 
-def migrate(connection: "Connection") -> None:
-    """Take every step from the connection's schema to ours (all of them, where the database is empty).
+def migrate(connection: "Connection", steps: Path = STEPS) -> None:
+    """Take every step from the connection's schema to the last one (all of them, where the database is empty).
 
     It happens in the transaction that is open, which the caller commits.
     """
@@ -71,7 +73,7 @@ def migrate(connection: "Connection") -> None:
     from sqlalchemy import inspect, text
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.set_main_option("script_location", str(steps).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
 
     def keep_in_step(
@@ -85,11 +87,11 @@ def migrate(connection: "Connection") -> None:
 
     with EnvironmentContext(
         config, scripts, fn=lambda found, _: scripts._upgrade_revs("head", found), destination_rev="head"
-    ) as steps:
+    ) as environment:
         # In a transaction of ours, Alembic begins and commits none.
         connection.execute(text("SELECT 1"))
-        steps.configure(connection, version_table=VERSION_TABLE, on_version_apply=keep_in_step)
-        context = steps.get_context()
+        environment.configure(connection, version_table=VERSION_TABLE, on_version_apply=keep_in_step)
+        context = environment.get_context()
         if inspect(connection).has_table("meta"):
             stated = revision(int(connection.exec_driver_sql(_VERSION).scalar_one()))
             if stated not in {step.revision for step in scripts.walk_revisions()}:
@@ -103,7 +105,7 @@ def migrate(connection: "Connection") -> None:
                     f"the database says its schema is {stated}, and its table {VERSION_TABLE} says {', '.join(said)}",
                     hint="something else has changed it; restore a copy",
                 )
-        steps.run_migrations()
+        environment.run_migrations()
 
 
 def _in_file(path: Path, now_ms: int, *, copy: bool, say: Callable[[str], None]) -> Upgraded:
@@ -181,25 +183,31 @@ def _on_server(server: Server, *, copy: bool) -> Upgraded:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import DBAPIError
 
-    if copy:
-        raise UsageError(
-            "a database on a server is copied by the server's tools",
-            hint="pg_dump first, then: expdb db upgrade --no-backup",
-        )
-    need("psycopg", extra="postgres")
+    from expdb.store.postgres import PostgresDatabase
+
+    try:
+        PostgresDatabase(server, write=True).close()
+        return Upgraded(SCHEMA_VERSION, SCHEMA_VERSION)
+    except OutdatedError:
+        if copy:
+            raise UsageError(
+                "a database on a server is copied by PostgreSQL's own programs",
+                hint=f"pg_dump --format=custom --file=expdb.dump {server}; then: expdb db upgrade --no-backup",
+            ) from None
     engine = create_engine(f"postgresql+psycopg://{server.url.partition('://')[2]}")
     try:
         with engine.begin() as connection:
             # Two upgrades at once: the second waits here, and then finds the new version.
-            row = connection.exec_driver_sql(f"{_VERSION} FOR UPDATE").fetchone()
-            old = int(row[0]) if row else 0
-            try:
-                check_version(old, str(server))
-            except OutdatedError:
+            old = int(connection.exec_driver_sql(f"{_VERSION} FOR UPDATE").scalar_one())
+            if old < _FIRST_ON_SERVER:
+                raise DatabaseError(
+                    f"{server} has schema {old}, which no expdb could write to on a server", hint="createdb NAME"
+                )
+            if old < SCHEMA_VERSION:
                 migrate(connection)
         return Upgraded(old, SCHEMA_VERSION)
     except DBAPIError as error:
         # The first line is PostgreSQL's own sentence; the url may hold a password.
-        raise DatabaseError(f"PostgreSQL says: {str(error.orig).splitlines()[0]}") from error
+        raise DatabaseError(f"{server}: PostgreSQL says: {str(error.orig).splitlines()[0]}") from error
     finally:
         engine.dispose()
