@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from expdb.errors import NotFoundError
+from expdb.errors import NotFoundError, OutdatedError
 from expdb.options import Db, Experiment, Where, database_path
 
 if TYPE_CHECKING:
@@ -75,21 +75,24 @@ def merge(
     db: Db = None,
 ) -> None:
     """Bring the runs of another database into this one: laptop and server. Again and again, as they grow."""
+    import tempfile
+
     from expdb import feedback, settings
     from expdb.store import merging
-    from expdb.store.opening import open_database
+    from expdb.store.opening import exists, open_database
 
     path = database_path(db)
     try:
         theirs = open_database(other)
+    except OutdatedError as error:
+        raise OutdatedError(error.message, hint="expdb db upgrade --db OTHER") from None
     except NotFoundError as error:
         raise NotFoundError(error.message, hint="expdb db merge OTHER brings OTHER's runs into --db") from None
-    with (
-        theirs,
-        open_database(path, write=True, create=not dry_run) as ours,
-        feedback.progress(merging.count(theirs)) as step,
-    ):
-        done = merging.merge(ours, theirs, settings.now_ms(), dry_run=dry_run, step=step)
+    with tempfile.TemporaryDirectory() as folder, theirs:
+        # What a dry run would make is made where nobody looks.
+        into = path if not dry_run or exists(path) else Path(folder, "expdb.db")
+        with open_database(into, create=True) as ours, feedback.progress(merging.count(theirs)) as step:
+            done = merging.merge(ours, theirs, settings.now_ms(), dry_run=dry_run, step=step)
     _merged(done, dry_run=dry_run)
 
 
@@ -140,6 +143,8 @@ def _merged(done: "Merged", *, dry_run: bool) -> None:
     if done.purged:
         parts.append(f"{done.purged:,} left out that were deleted for good here")
     print(", ".join(parts))
+    if done.twins:
+        print(f"{_count(done.twins, 'new run')} of logs that were read here, too: there are two of each; rm hides one")
     if done.conflicts:
         print(f"{_count(len(done.conflicts), 'difference')} between the two, named above")
 

@@ -5,15 +5,21 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from commands import environment, expdb_in
 from conftest import WriteLog, log_lines
 from drills import assert_same, assert_sound, curve, finish, only_run, python, runs_of, state, take
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlmodel import SQLModel
 
 from expdb.errors import UsageError
@@ -131,7 +137,7 @@ def test_a_name_that_is_taken_gets_a_number_and_keeps_it(
     take(database, write_log("here/a.log"), experiment="net")
     take(laptop, write_log("there/a.log", salt=5), experiment="net")
     done = bring(database, laptop)
-    assert set(runs_of(database)) == {"a", "a (2)"} and "is called a (2) here" in done.notes[0]
+    assert done.twins == 0 and set(runs_of(database)) == {"a", "a (2)"} and "is called a (2) here" in done.notes[0]
     assert len(database.rows("SELECT 1 FROM experiment WHERE name = 'net'")) == 1
 
 
@@ -291,6 +297,27 @@ def test_what_was_deleted_for_good_does_not_come_back(
         assert [one.written.runs for one in take(third, two).done] == [0]
 
 
+@pytest.mark.parametrize("host", ["laptop", None])
+def test_a_run_that_goes_on_elsewhere_is_not_taken_for_lost(
+    database: Database, laptop: Database, tmp_path: Path, host: str | None
+) -> None:
+    uid = api_run(laptop, "running", {"loss": [1.0]})
+    with laptop.transaction() as connection:
+        connection.execute(
+            "INSERT INTO provenance (run_id, host, runner) SELECT id, ?, 'local' FROM run",
+            (host or socket.gethostname(),),
+        )
+    bring(database, laptop)
+    said = expdb_in(tmp_path)("ls").stdout
+    assert ("running" if host else "killed") in said
+    # However it was taken, how it ended there is what counts.
+    extend(laptop, uid, "loss", [0.5])
+    with laptop.transaction() as connection:
+        connection.execute("UPDATE run SET status = 'finished', ended_ms = 9")
+    assert bring(database, laptop).conflicts == []
+    assert (only_run(database).status, only_run(database).ended_ms) == ("finished", 9)
+
+
 # Laptop and server ----------------------------------------------------------------------------------------------------
 
 
@@ -314,6 +341,58 @@ def test_a_laptop_and_a_server_come_to_hold_the_same(postgres_url: str, laptop: 
         assert bring(laptop, server).points == 2
         assert bring(server, laptop).points == 12
         assert_same(state(server), state(laptop), moved=True)
+
+
+# Any history ----------------------------------------------------------------------------------------------------------
+
+VALUE = st.sampled_from([0.5, 1.5, math.nan, math.inf])
+STEP = st.one_of(
+    st.tuples(st.just("run"), st.integers(0, 1), st.integers(0, 3)),
+    st.tuples(st.just("grow"), st.integers(0, 1), st.lists(VALUE, max_size=4)),
+    st.tuples(st.just("edit"), st.integers(0, 1), st.sampled_from(["x", "y", ""])),
+    st.tuples(st.just("merge"), st.integers(0, 1), st.none()),
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=st.lists(STEP, max_size=14))
+def test_whatever_happened_on_both_sides_nothing_is_lost(tmp_path: Path, history: list[tuple[str, int, Any]]) -> None:
+    folder = tmp_path / uuid4().hex
+    with Database.create(folder / "a.db") as a, Database.create(folder / "b.db") as b:
+        sides, made = (a, b), 0
+        for now_ms, (what, side, more) in enumerate(history):
+            ours = sides[side]
+            runs = [uid for (uid,) in ours.rows("SELECT uid FROM run ORDER BY uid")]
+            if what == "run":
+                made += 1
+                api_run(ours, "running", {"loss": [float(n) for n in range(more)]}, name=f"r{made}")
+            elif what == "merge":
+                merge(ours, sides[1 - side], now_ms)
+            elif runs and what == "grow" and more:
+                extend(ours, runs[now_ms % len(runs)], "loss", more)
+            elif runs and what == "edit":
+                edit(ours, runs[now_ms % len(runs)], now_ms, tags={"t": more}, note=more)
+        points, journal = told(a, POINTS) | told(b, POINTS), told(a, EDITS) | told(b, EDITS)
+        merge(a, b, 100)
+        merge(b, a, 100)
+        for side_ in sides:
+            assert_sound(side_)
+            assert told(side_, POINTS) == points and told(side_, EDITS) == journal
+        assert merge(a, b, 100).grown == merge(b, a, 100).grown == 0
+        # Corrections have a time, so that both sides come to say the same.
+        assert told(a, TAGS) == told(b, TAGS)
+
+
+POINTS = (
+    "SELECT r.uid, m.key, p.step, p.value, p.time_ms FROM point p JOIN metric m ON m.id = p.metric_id"
+    " JOIN run r ON r.id = m.run_id"
+)
+EDITS = "SELECT r.uid, e.edited_ms, e.field, e.key, e.new FROM edit e JOIN run r ON r.id = e.run_id"
+TAGS = "SELECT r.uid, t.key, t.value FROM tag t JOIN run r ON r.id = t.run_id"
+
+
+def told(database: Store, text: str) -> Counter[tuple[object, ...]]:
+    return Counter(database.rows(text))
 
 
 # The command ----------------------------------------------------------------------------------------------------------
@@ -357,6 +436,10 @@ def test_wrong_words_are_refused(database: Database, tmp_path: Path) -> None:
     shutil.copy(database.path, tmp_path / "old.db")
     with Database(tmp_path / "old.db", write=True) as old, old.transaction() as connection:
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    said = expdb("db", "merge", str(database.path), "--db", "new.db", "--dry-run")
+    assert said.stdout == "would bring 0 new runs, 0 grown, 0 the same, 0 points\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
     refused = expdb("db", "merge", "old.db", "--db", "new.db")
     assert refused.returncode == 4 and "expdb db upgrade" in refused.stderr
 
@@ -416,9 +499,11 @@ def test_kill_9_at_any_moment_of_a_merge_drill(database: Database, laptop: Datab
 # Helpers --------------------------------------------------------------------------------------------------------------
 
 
-def api_run(database: Store, status: str, curves: dict[str, list[float]], tags: dict[str, str] | None = None) -> str:
+def api_run(
+    database: Store, status: str, curves: dict[str, list[float]], tags: dict[str, str] | None = None, name: str = "api"
+) -> str:
     """A run as a client logs it: without a source; its uid."""
-    birth = launched.Birth(f"{random.getrandbits(128):032x}", "net", "api", "api", {"lr": "0.1"}, tags or {})
+    birth = launched.Birth(f"{random.getrandbits(128):032x}", "net", name, "api", {"lr": "0.1"}, tags or {})
     writer = Writer(database, 0)
     with database.transaction():
         writer.begin()

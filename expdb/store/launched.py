@@ -238,6 +238,13 @@ def delete(database: Database, uid: str) -> None:
 
 
 def put_lost(database: Database, uid: str, now_ms: int) -> None:
-    """A run whose folder is gone will not be heard of again."""
+    """A run whose folder is gone will not be heard of again, but for one that another machine's database brought."""
+    import socket
+
     at = database.connection
+    found = at.execute(
+        "SELECT p.host FROM provenance p JOIN run r ON r.id = p.run_id WHERE r.uid = ? AND p.runner = 'local'", (uid,)
+    ).fetchone()
+    if found and found[0] not in (None, socket.gethostname()):
+        return
     at.execute("UPDATE run SET status = 'killed', ended_ms = coalesce(ended_ms, ?) WHERE uid = ?", (now_ms, uid))

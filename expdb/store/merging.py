@@ -60,7 +60,8 @@ _NO_METRIC = Metric("", "", "curve", None, "none")
 class Merged:
     """What a merge brought. grown: runs that were here and got something new; same: those that did not.
 
-    conflicts: what both sides say differently, and what was kept; notes: what a person may wonder about.
+    twins: new ones whose logs were read here, too, as other runs. conflicts: what both sides say differently, and what
+    was kept; notes: what a person may wonder about.
     """
 
     new: int = 0
@@ -68,6 +69,7 @@ class Merged:
     same: int = 0
     points: int = 0
     purged: int = 0
+    twins: int = 0
     experiments: int = 0
     others: int = 0
     conflicts: list[str] = field(default_factory=list)
@@ -190,9 +192,10 @@ class _Merge:
     def _new(self, their_id: int) -> None:
         run = dict(zip(columns("run"), self._theirs("run", "id", their_id)[0], strict=True))
         sources = self._theirs("run_source", "run_id", their_id)
-        if self._is_purged(sources):
+        if self._was_read("purged_run", sources):
             self.done.purged += 1
             return
+        self.done.twins += self._was_read("run_source", sources)
         experiment_id = self.experiment(run["experiment_id"])
         name = self.writer.free_name(experiment_id, str(run["name"]))
         if name != run["name"]:
@@ -221,15 +224,14 @@ class _Merge:
         else:
             self.done.same += 1
 
-    def _is_purged(self, sources: Sequence[Row]) -> bool:
-        """Whether the run was deleted for good here: what it was read from is known, and marked."""
-        for _, _, source_id, line_first, _ in sources[:1]:
-            known = self._known_source(self._theirs("source", "id", source_id)[0])
-            if known is None:
-                return False
-            gone = self._one("SELECT 1 FROM purged_run WHERE source_id = ? AND line_first = ?", known, line_first)
-            return gone is not None
-        return False
+    def _was_read(self, table: str, sources: Sequence[Row]) -> bool:
+        """Whether table (run_source, purged_run) knows a run that was read from where this one begins."""
+        if not sources:
+            return False
+        _, _, source_id, line_first, _ = sources[0]
+        known = self._known_source(self._theirs("source", "id", source_id)[0])
+        text = f"SELECT 1 FROM {table} WHERE source_id = ? AND line_first = ? LIMIT 1"
+        return known is not None and self._one(text, known, line_first) is not None
 
     def _parent(self, their_id: int) -> int | None:
         """Our id of their run's parent, None where it is not here yet."""
