@@ -534,6 +534,7 @@ def extend(database: Store, uid: str, key: str, values: list[float]) -> None:
         steps = list(range(first, first + len(values)))
         times = [1000 + step for step in steps]
         curve = Curve(metric, steps, values, [None] * len(values), times_ms=times)
-        writer.insert([metric_id], first, None, [curve], 0)
+        if values:
+            writer.insert([metric_id], first, None, [curve], 0)
         found = derived_summary(connection, metric_id)
         connection.execute(sql.UPDATE_METRIC, (None, None, *found.row(), metric_id))
