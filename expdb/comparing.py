@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Optional
 import typer
 
 from expdb.current import current
-from expdb.errors import UsageError
+from expdb.errors import InputError, NotFoundError, UsageError
 from expdb.options import Db, Experiment, Format, Output, Runs, Where, database_path
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ def compare(
     ] = None,
     percent: Annotated[bool, typer.Option("--percent", help="Show fractions in percent.")] = False,
     caption: Annotated[Optional[str], typer.Option("--caption", help="What stands above the table.")] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="With --like PAGE: write the page itself, corrected rows alone.")
+    ] = False,
     format_name: Format = None,
     style: Annotated[
         Optional[str],
@@ -86,6 +89,9 @@ def compare(
         percent=percent,
         caption=caption,
     )
+    if in_place:
+        _write_back(asked, like, format_name, style, output, db)
+        return
     if like is not None or style == PRESERVE:
         _preserve(asked, like, style, format_name, output, db)
         return
@@ -106,7 +112,8 @@ def _preserve(
         raise UsageError("a table as its page wrote it has the page's format", hint="leave out --format and --style")
     page, line = originals.place_of(like) if like is not None else (None, None)
     if output is not None and page is not None and output.exists() and output.samefile(page):
-        raise UsageError(f"-o {output} would replace the page by its tables", hint="-o another file")
+        hint = f"--like {page} --in-place writes the page; or -o another file"
+        raise UsageError(f"-o {output} would replace the page by its tables", hint=hint)
     with current(database_path(db)) as database:
         found = originals.originals(database, tables.selected(database, asked), page, line)
     # Tables in one stream are parted by a blank line, as on a page.
@@ -114,3 +121,35 @@ def _preserve(
     for one in found:
         for again in one.again:
             print(f"{one.path}:{one.line}: the same table stands again in line {again}", file=sys.stderr)
+
+
+def _write_back(
+    asked: "Asked", like: str | None, format_name: str | None, style: str | None, output: Path | None, db: str | None
+) -> None:
+    """Bring the tables of a page up to the database, in the page's own file."""
+    from expdb import originals, tables
+    from expdb.reports.output import write_bytes
+    from expdb.reports.text import visible
+
+    if like is None or asked != tables.Asked() or format_name or style not in (None, PRESERVE) or output is not None:
+        raise UsageError(
+            "--in-place goes with --like PAGE, and with nothing else", hint="expdb compare --like PAGE --in-place"
+        )
+    page, line = originals.place_of(like)
+    if line is not None:
+        raise UsageError("--in-place writes all tables of a page", hint=f"expdb compare --like {page} --in-place")
+    with current(database_path(db)) as database:
+        found = originals.whole(database, page)
+    again = f"expdb ingest --again {page}"
+    if not Path(page).is_file():
+        raise NotFoundError(f"{page} is no longer there")
+    if Path(page).read_bytes() != found.read:
+        raise InputError("changed since it was ingested; nothing was written", path=page, hint=again)
+    if not found.changed:
+        print(f"{visible(page)}: current")
+        return
+    write_bytes(found.now, Path(page))
+    lines = ", ".join(map(str, found.changed))
+    print(
+        f"{visible(page)}: written, line{'s' * (len(found.changed) > 1)} {lines}; {visible(again)} tells the database"
+    )

@@ -41,11 +41,23 @@ class Original:
     @property
     def data(self) -> bytes:
         """The bytes that stand on the page. Raises InputError for what its encoding has no letters for."""
-        try:
-            return self.text.encode(self.encoding, "surrogateescape")
-        except UnicodeEncodeError as error:
-            wrong = self.text[error.start : error.end]
-            raise InputError(f"{self.encoding} has no {wrong!r}", path=self.path, line=self.line) from None
+        return _encoded(self.text, self.encoding, self.path, self.line)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page as it was read, and with what the database says now. changed: lines that are no longer the same."""
+
+    read: bytes
+    now: bytes
+    changed: tuple[int, ...]
+
+
+def _encoded(text: str, encoding: str, path: str, line: int | None) -> bytes:
+    try:
+        return text.encode(encoding, "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{encoding} has no {text[error.start : error.end]!r}", path=path, line=line) from None
 
 
 def place_of(text: str) -> tuple[str, int | None]:
@@ -76,6 +88,16 @@ def originals(
     raise NotFoundError(
         f"no table of results of these runs stands at {where}", hint="expdb blame RUN METRIC says where"
     )
+
+
+def whole(database: Database, page: str) -> Page:
+    """A page with all its tables as the database has them now. Rows of removed runs stay as they are.
+
+    Raises NotFoundError for a page that was never read.
+    """
+    with database.view():
+        sheet = next(_sheets(database, page))
+        return sheet.whole({record.id: record for record in reader.runs(database)})
 
 
 def _originals(
@@ -146,19 +168,32 @@ class _Sheet:
 
     def restated(self, block: TableBlock, records: Mapping[int, RunRecord]) -> Original:
         """The table with what the database says of its runs."""
-        labels = frozenset(m.label for record in records.values() for m in record.metrics if m.kind == REPORTED)
-        columns = TableReader(labels).columns(block)
         text, changed = [self.lines[block.line - 1], self.lines[block.line]], []
-        for at, cells in block.rows:
-            if at not in records:
-                continue
-            was = self.lines[at - 1]
-            now = _restated(was, len(cells), columns, records[at])
+        for at, now in self._rows(block, records):
             text.append(now)
-            if now != was:
+            if now != self.lines[at - 1]:
                 changed.append(at)
         again = tuple(one.line for one, first in self.tables if first == block.line and one is not block)
         return Original(self.path, block.line, "".join(text), self.encoding, tuple(changed), again)
+
+    def _rows(self, block: TableBlock, records: Mapping[int, RunRecord]) -> Iterator[tuple[int, str]]:
+        """(line, text) of each row of these runs as the database has them now."""
+        labels = frozenset(m.label for record in records.values() for m in record.metrics if m.kind == REPORTED)
+        columns = TableReader(labels).columns(block)
+        for at, cells in block.rows:
+            if at in records:
+                yield at, _restated(self.lines[at - 1], len(cells), columns, records[at])
+
+    def whole(self, records: Mapping[int, RunRecord]) -> Page:
+        """The page with every row of these runs as the database has it now; every other byte alone."""
+        lines = list(self.lines)
+        changed = []
+        for block, _ in self.tables:
+            for at, now in self._rows(block, {at: records[run] for at, run in self.rows.items() if run in records}):
+                if now != lines[at - 1]:
+                    changed.append(at)
+                    lines[at - 1] = now
+        return Page(self.content, _encoded("".join(lines), self.encoding, self.path, None), tuple(changed))
 
 
 def _restated(line: str, count: int, columns: Sequence[tuple[str, bool]], record: RunRecord) -> str:

@@ -55,15 +55,8 @@ class Sheet:
 
     def _grouped(self, by: Grouping) -> Table:
         """One row for each group of runs, its numbers means, and how many runs they are of."""
-        names = self._keys(by)
-        keys = [self.evaluation.column(name)[1] for name in names]
-        # Runs that have nothing of what is grouped by have nothing in common.
-        belonging = [i for i in range(len(self.records)) if by.all_but or any(key[i].value is not None for key in keys)]
-        found = self._ordered(grouping.groups(keys, belonging))
-        telling = [i for i in range(len(names)) if not by.all_but or len({group.key[i].value for group in found}) > 1]
-        columns, counts = self._with_n(
-            self._side_by_side(self.query.columns or (*(names[i] for i in telling), *self._results()))
-        )
+        shared, found = self.groups(by)
+        columns, counts = self._with_n(self._side_by_side(self.query.columns or (*shared, *self._results())))
         self.evaluation.check(column for i, column in enumerate(columns) if i != counts)
         printed, below = [], []
         broken: set[int] = set()
@@ -79,21 +72,27 @@ class Sheet:
             numeric = all(isinstance(cell.value, (int, float)) for cell in of_groups) if is_word else told.numeric
             printed.append(replace(told, numeric=numeric))
             below.append(of_groups)
-        shared = [names[i] for i in telling]
-        rules = [*_rules(columns, self.evaluation), *self._said_of(by, found, shared, telling, broken)]
-        if left_out := len(self.records) - len(belonging):
+        rules = [*_rules(columns, self.evaluation), *self._said_of(by, found, shared, broken)]
+        if left_out := len(self.records) - len(self._belonging(by)):
             rules.append(f"{_count(left_out)} none of {_named(by.names)} and {_are(left_out)} in no row")
         return Table(tuple(printed), tuple(zip(*below, strict=True)) if found else (), rules=tuple(rules))
 
     def groups(self, by: Grouping) -> tuple[tuple[ColumnExpr, ...], list[Group]]:
         """The names that tell the groups apart, with the groups in the order asked for, whose keys are those names'."""
         names = self._keys(by)
-        found = self._ordered(
-            grouping.groups([self.evaluation.column(name)[1] for name in names], range(len(self.records)))
-        )
+        keys = [self.evaluation.column(name)[1] for name in names]
+        found = self._ordered(grouping.groups(keys, self._belonging(by)))
         telling = [i for i in range(len(names)) if not by.all_but or len({group.key[i].value for group in found}) > 1]
         shared = [replace(group, key=tuple(group.key[i] for i in telling)) for group in found]
         return tuple(names[i] for i in telling), shared
+
+    def _belonging(self, by: Grouping) -> list[int]:
+        """The places of the runs that are in a group: those that have nothing of what is grouped by share nothing."""
+        places = range(len(self.records))
+        if by.all_but:
+            return list(places)
+        keys = [self.evaluation.column(name)[1] for name in by.names]
+        return [i for i in places if any(key[i].value is not None for key in keys)]
 
     def _keys(self, by: Grouping) -> tuple[ColumnExpr, ...]:
         """The names whose values the runs of a group share."""
@@ -222,7 +221,6 @@ class Sheet:
         by: Grouping,
         found: Sequence[Group],
         shared: Sequence[ColumnExpr],
-        telling: Sequence[int],
         broken: Collection[int],
     ) -> Iterator[str]:
         """What has to be said of the groups: what a mean is of, who is in none, what parts runs that were to be one."""
@@ -235,13 +233,12 @@ class Sheet:
         for group in found:
             fallen = [self.records[i].name for i in group.members if i in broken]
             if fallen:
-                key = ", ".join(f"{self._name(shared, i)} {brief(group.key[at])}" for i, at in enumerate(telling))
+                key = ", ".join(
+                    f"{name.title or name.operand} {brief(cell)}" for name, cell in zip(shared, group.key, strict=True)
+                )
                 more = f" and {len(fallen) - _MOST_NAMED} more" if len(fallen) > _MOST_NAMED else ""
                 share = f"{len(fallen)} of {len(group.members)} runs diverged and {_are(len(fallen))} in no mean"
                 yield f"{key or 'all runs'}: {share}: {', '.join(fallen[:_MOST_NAMED])}{more}"
-
-    def _name(self, shared: Sequence[ColumnExpr], place: int) -> str:
-        return shared[place].title or str(shared[place].operand)
 
 
 def _are(count: int) -> str:
@@ -321,7 +318,7 @@ def _rules(columns: Sequence[ColumnExpr], evaluation: Evaluation) -> Iterable[st
         elif operand.function == "best" and found:
             way = {"max": "greatest", "min": "least"}[direction(found[0], operand)]
             used[f"best: the {way} {operand.metric} of all steps, chosen by looking at that very number"] = None
-        elif operand.function in _EXPLAINED:
+        else:
             used[_EXPLAINED[operand.function].format(n=operand.argument)] = None
     yield from used
     for name in chosen:

@@ -14,7 +14,7 @@ from expdb.errors import InputError, NotFoundError
 from expdb.originals import Original, place_of
 from expdb.parsers.pages.markup import cells, spans
 from expdb.store import editing, reader
-from expdb.store.database import Database
+from expdb.store.sqlite import SqliteDatabase as Database
 
 SEEDS = Path(__file__).parents[2] / "shared" / "seeds"
 
@@ -240,6 +240,30 @@ def test_the_command_refuses_what_does_not_go_together(tmp_path: Path) -> None:
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == PAGE
     assert expdb("compare", "--like", "none.md").returncode == 3
+
+
+def test_a_page_is_written_in_place_and_the_database_follows(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(PAGE, encoding="utf-8", newline="")
+    path.chmod(0o640)
+    expdb = command(tmp_path)
+    assert expdb("compare", "--like", "page.md", "--in-place").stdout == "page.md: current\n"
+    assert expdb("edit", "Fusion row 1", "--metric", "accuracy=88").returncode == 0
+    assert expdb("rm", "Fusion row 2").returncode == 0
+    done = expdb("compare", "--like", "page.md", "--in-place")
+    assert (done.stdout, done.stderr) == (
+        "page.md: written, lines 7, 16; expdb ingest --again page.md tells the database\n",
+        "",
+    )
+    # Both places, and nothing else; a removed run is still on the page.
+    assert path.read_text(encoding="utf-8") == PAGE.replace("| 87.62    |", "| 88       |")
+    assert path.stat().st_mode & 0o777 == 0o640
+    refused = expdb("compare", "--like", "page.md", "--in-place")
+    assert (refused.returncode, "changed since it was ingested" in refused.stderr) == (1, True)
+    assert "0 new runs" in expdb("ingest", "--again", "page.md").stdout
+    assert expdb("compare", "--like", "page.md", "--in-place").stdout == "page.md: current\n"
+    for words in (("--like", "page.md:5"), ("-o", "x.md", "--like", "page.md"), ("-w", "lr", "--like", "page.md"), ()):
+        assert expdb("compare", "--in-place", *words).returncode == 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names of Linux")

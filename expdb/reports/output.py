@@ -1,6 +1,7 @@
 """Where a table goes: the terminal, a pipe, or a file that is written whole or not at all."""
 
 import os
+import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -58,6 +59,9 @@ def write_bytes(data: bytes, output: Path | None) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(data)
+        if output.exists():
+            # Who may read it does not change with what it says.
+            shutil.copymode(output, partial)
         partial.replace(output)
     except OSError as error:
         # Where its folder is none, looking for it fails, too.
