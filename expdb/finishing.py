@@ -25,7 +25,10 @@ def with_digits(table: Table, digits: int) -> Table:
 
 
 def in_percent(table: Table) -> Table:
-    """Fractions in percent."""
+    """Fractions in percent; that there are none is said."""
+    if not any(column.unit in metrics.RATIOS for column in table.columns):
+        hint = "expdb edit RUN --unit METRIC=fraction says what is one"
+        return replace(table, rules=(*table.rules, f"in percent: nothing, for no column holds fractions; {hint}"))
     turned = [column.unit == "fraction" for column in table.columns]
     columns = [replace(c, unit="percent") if turn else c for c, turn in zip(table.columns, turned, strict=True)]
     rows = [

@@ -338,6 +338,11 @@ def test_digits_and_percent_are_of_results_alone(database: Database) -> None:
 
 
 @pytest.mark.usefixtures("seeds")
+def test_that_nothing_is_a_fraction_is_said(database: Database) -> None:
+    assert any("no column holds fractions" in rule for rule in asked(database, columns="run", percent=True).rules)
+
+
+@pytest.mark.usefixtures("seeds")
 def test_only_what_changes_stays_and_the_rest_is_told(database: Database) -> None:
     found = asked(database, columns="run, model, lr", where="lr = 0.1", only_changed=True)
     assert titles(found) == ["run"]

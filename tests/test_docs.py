@@ -1,9 +1,12 @@
 """Documents that follow from the code say what the code says."""
 
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+from commands import expdb_in
 
 from docs import generate
 
@@ -19,7 +22,14 @@ def test_a_generated_page_is_current(name: str) -> None:
     "page",
     [
         *("README.md", "README.zh.md", "CHANGELOG.md"),
-        *("docs/architecture.md", "docs/own-formats.md", "docs/launching.md", "docs/recipes.md", "docs/database.md"),
+        *(
+            "docs/architecture.md",
+            "docs/own-formats.md",
+            "docs/launching.md",
+            "docs/recipes.md",
+            "docs/database.md",
+            "docs/tables.md",
+        ),
     ],
 )
 def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
@@ -27,6 +37,19 @@ def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
     missing = [target for target in targets if not (ROOT / page).parent.joinpath(target).exists()]
     assert not missing
+
+
+def test_the_commands_of_the_page_on_tables_print_what_it_says(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    expdb = expdb_in(tmp_path)
+    page = (ROOT / "docs/tables.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n(.*?)```\n", page, re.DOTALL)
+    commands = [
+        one for block in blocks for one in re.findall(r"^\$ expdb (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+    ]
+    assert len(commands) > 5
+    for words, printed in commands:
+        assert expdb(*shlex.split(words)).stdout == printed
 
 
 def test_the_examples_of_both_readmes_are_what_the_demo_prints(tmp_path: Path) -> None:

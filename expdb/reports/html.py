@@ -16,6 +16,8 @@ from expdb.reports.text import MISSING, lines
 _TEMPLATE: Final = re.compile(r"\{(?=[{%#])|(?<=[}%#])\}")
 _MARKS: Final = {MARK: MARK_RULE, DIVERGED: DIVERGED_RULE}
 _MARK: Final = re.compile(f"[{MARK}{DIVERGED}]")
+# Headings would stand in the middle.
+_LEFT: Final = ' style="text-align: left"'
 _RIGHT: Final = ' style="text-align: right"'
 
 
@@ -26,7 +28,8 @@ def render(table: Table) -> str:
     if words.title:
         out.append(f"<caption>{escaped(words.title)}</caption>")
     heads = "".join(
-        f'<th scope="col"{_RIGHT if column.numeric else ""}>{escaped(column.heading)}</th>' for column in words.columns
+        f'<th scope="col"{_RIGHT if column.numeric else _LEFT}>{escaped(column.heading)}</th>'
+        for column in words.columns
     )
     out += [f"<thead>\n<tr>{heads}</tr>\n</thead>", "<tbody>"]
     if table.rows:
@@ -48,7 +51,7 @@ def _firsts() -> Iterator[bool]:
 
 def _cells(column: PrintedColumn, is_first: bool) -> Iterator[str]:
     # What stands first names the row, unless it is a number.
-    tag, end = ('th scope="row"', "th") if is_first and not column.numeric else ("td", "td")
+    tag, end = (f'th scope="row"{_LEFT}', "th") if is_first and not column.numeric else ("td", "td")
     opening = f"<{tag}{_RIGHT if column.numeric else ''}>"
     for row, cell in enumerate(column.cells):
         yield f"{opening}{_cell(column, row, cell)}</{end}>"
