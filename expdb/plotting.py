@@ -424,6 +424,7 @@ class _Drawing:
         self.remarks.append(
             f"{label}: its runs have values at different places on the x axis; those between two are interpolated"
         )
+        self.rules["between values interpolated"] = None
         if len(seen) <= _MOST_INTERPOLATED:
             grid = sorted(seen)
         else:

@@ -172,6 +172,32 @@ def test_any_text_stays_text(label: str) -> None:
     assert "other" in said
 
 
+def test_labels_stand_at_the_ends_of_their_curves_and_keep_apart() -> None:
+    svg = plot.render(figure_of("low", "middle", "high"), "svg").data
+    heights = {}
+    for element in ET.fromstring(svg).iter(f"{SVG}text"):
+        place = re.search(
+            r"translate\(([\d.]+) ([\d.]+)\)|rotate\(-?0 ([\d.]+) ([\d.]+)\)", element.get("transform") or ""
+        )
+        if place:
+            heights["".join(element.itertext())] = float(place[2] or place[4])
+    # Downwards, as SVG counts: the curves end at 4, 8 and 12.
+    assert heights["high"] + 9 < heights["middle"] < heights["low"] - 9
+    assert heights["low"] - heights["middle"] == pytest.approx(heights["middle"] - heights["high"], rel=0.01)
+
+
+def test_labels_of_curves_that_end_at_one_place_are_a_list() -> None:
+    series = tuple(Series(f"run {i}", i, [0, 1], [float(i), 5.0]) for i in range(6))
+    svg = plot.render(Figure((Panel("loss", None, series),), "step", 6), "svg").data
+    assert b'id="legend_1"' in svg
+    assert b'id="legend_1"' not in plot.render(figure_of("low", "high"), "svg").data
+
+
+def test_one_step_is_a_whole_number() -> None:
+    figure = Figure((Panel("loss", None, (Series("a", 0, [7], [0.5]),)),), "epoch", 1)
+    assert {"6", "7", "8"} & set(texts(plot.render(figure, "svg").data)) == {"6", "7", "8"}
+
+
 def test_long_labels_that_begin_alike_are_told_apart() -> None:
     head = "out = self.bn(out).sigmoid() * self.shortcut(x) + self.bias.data "
     said = texts(plot.render(figure_of(f"{head} first", f"{head} second", size=(3.2, 3)), "svg").data)

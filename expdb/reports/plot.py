@@ -42,6 +42,8 @@ _STYLES: Final[Sequence[_Style]] = ("solid", (0.0, (4.5, 1.8)), (0.0, (6.0, 1.6,
 MOST_NAMED: Final = 12
 _MOST_AT_ENDS: Final = 8
 _LABEL_COLUMNS, _END_COLUMNS = 44, 28
+# Inches from one label at a curve's end to the next.
+_END_LINE: Final = 0.163
 _WIDTH, _HEIGHT, _MORE_HEIGHT = 6.4, 4.0, 2.7
 _NARROW: Final = 4.5
 _DPI: Final = 200
@@ -452,7 +454,19 @@ class _Drawing:
         low, high = min(one.x[0] for one in panel.series), max(one.x[-1] for one in panel.series)
         if not all(end is not None and end[0] >= high - (high - low) / 20 for end in ends):
             return False
-        return max(width(self._end_label(panel, one)) for one in panel.series) <= _END_COLUMNS
+        if max(width(self._end_label(panel, one)) for one in panel.series) > _END_COLUMNS:
+            return False
+        heights = sorted(self._shares(panel, [end[1] for end in ends if end is not None]))
+        # Where all end at one place a list says more than a fan.
+        line = _END_LINE / max(self.height - 1.5, 0.5)
+        return max(abs(at - height) for at, height in zip(_spread(heights, line), heights, strict=True)) <= 2 * line
+
+    def _shares(self, panel: Panel, values: Sequence[float]) -> list[float]:
+        """Where about the values stand between the least and the greatest that are drawn, 0 to 1."""
+        scale = math.log10 if self.figure.log else float
+        every = [scale(_near(y)) for one in panel.series for y in one.y if math.isfinite(y)]
+        low, high = min(every), max(every)
+        return [(scale(_near(value)) - low) / (high - low) if high > low else 0.5 for value in values]
 
     def _end_label(self, panel: Panel, one: Series) -> str:
         return shown(panel.variants[one.variant]) if panel.variants else self.labels[one.place]
@@ -469,7 +483,7 @@ class _Drawing:
             ends.append((float(to_axes.transform((end[0], _near(end[1])))[1]), one))
         ends.sort(key=lambda pair: (pair[0], -pair[1].place))
         # A line of text, as a share of the axes.
-        line = 1.3 * _LEGEND / (72 * max(room - 0.3, 0.5))
+        line = _END_LINE / max(room - 0.3, 0.5)
         heights = _spread([height for height, _ in ends], line)
         for (height, one), at in zip(ends, heights, strict=True):
             axes.plot(
@@ -492,7 +506,14 @@ def _finish(axes: "Axes", panel: Panel, *, log: bool, size: tuple[float, float])
     # Above the axis it needs no turned head, and has room on a phone.
     axes.set_title(shown(panel.axis()), loc="left", fontsize=_FONT, parse_math=False)
     axes.margins(x=0.02)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=max(2, min(9, int(size[0] * 1.4))), steps=[1, 2, 5, 10]))
+    places = {x for one in panel.series for x in (one.x[0], one.x[-1])}
+    if len(places) == 1:
+        (only,) = places
+        axes.set_xlim(only - 1, only + 1)
+    # A step is a whole number, though an axis of few has room for more ticks.
+    whole = all(x == int(x) for x in places)
+    ticks = max(2, min(9, int(size[0] * 1.4)))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10], integer=whole))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
     if not log:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=max(2, min(8, int(size[1] * 2))), steps=[1, 2, 2.5, 5, 10]))
