@@ -1,6 +1,8 @@
 """expdb as a person runs it: a process in a folder of its own."""
 
 import os
+import pty
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,3 +32,24 @@ def expdb_in(folder: Path) -> Expdb:
         )
 
     return run
+
+
+def on_terminal(folder: Path, columns: int, *words: str, env: dict[str, str] | None = None) -> str:
+    """What a terminal of so many columns shows."""
+    leader, follower = pty.openpty()
+    inherited = environment({"COLUMNS": str(columns), "TERM": "xterm", **(env or {})})
+    command = [sys.executable, "-m", "expdb", *words]
+    process = subprocess.Popen(command, cwd=folder, env=inherited, stdin=follower, stdout=follower, stderr=follower)
+    os.close(follower)
+    out = b""
+    while select.select([leader], [], [], 30)[0]:
+        try:
+            piece = os.read(leader, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        out += piece
+    process.wait()
+    os.close(leader)
+    return out.decode().replace("\r\n", "\n")

@@ -1,16 +1,11 @@
 """parse --explain: what a file was understood as and why, in words and as JSON, and what to type next."""
 
 import json
-import os
-import pty
 import re
-import select
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from commands import Expdb, environment, expdb_in
+from commands import Expdb, expdb_in, on_terminal
 
 from expdb import explain, preview
 from expdb.parsers.pattern import PatternReader
@@ -129,27 +124,6 @@ def test_asides_are_shown_apart(tmp_path: Path) -> None:
     assert f"\nasides, not stored: {', '.join(names)}\n" in out
     table = out[: out.index("asides")]
     assert "eta" not in table and "train/loss" in table
-
-
-def on_terminal(folder: Path, columns: int, *words: str) -> str:
-    """What a terminal of so many columns shows."""
-    leader, follower = pty.openpty()
-    env = {**environment({"COLUMNS": str(columns), "TERM": "xterm"})}
-    command = [sys.executable, "-m", "expdb", *words]
-    process = subprocess.Popen(command, cwd=folder, env=env, stdin=follower, stdout=follower, stderr=follower)
-    os.close(follower)
-    out = b""
-    while select.select([leader], [], [], 30)[0]:
-        try:
-            piece = os.read(leader, 65536)
-        except OSError:
-            break
-        if not piece:
-            break
-        out += piece
-    process.wait()
-    os.close(leader)
-    return out.decode().replace("\r\n", "\n")
 
 
 @pytest.mark.parametrize("columns", [60, 120])

@@ -217,6 +217,15 @@ def test_chinese_is_drawn_with_a_font_that_has_it() -> None:
     assert picture.data != plot.render(figure_of("残差网络", "动物数据集", title="准确率"), "png").data
 
 
+def test_a_font_that_was_installed_since_matplotlib_made_its_list_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib import font_manager
+
+    known = font_manager.fontManager.ttflist
+    requires("fonts", any(one.name in plot.CJK for one in known), "there is no font with Chinese")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [one for one in known if one.name not in plot.CJK])
+    assert plot.render(figure_of("动物数据集"), "png").warnings == ()
+
+
 def test_what_no_font_shows_is_one_warning_with_a_package_and_none_in_svg() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -247,6 +256,13 @@ def test_no_finite_number_is_too_much(values: Sequence[float], log: bool) -> Non
     series = Series("a", 0, list(range(len(y))), y)
     figure = Figure((Panel("loss", None, (series,), (Level("b", 1, 2.0),)),), "step", 2, log=log)
     assert plot.render(figure, "png").data
+
+
+@pytest.mark.parametrize("values", [[math.nan, math.nan], [math.nan], [math.inf, 1.0], [-math.inf]])
+@pytest.mark.parametrize("log", [False, True])
+def test_a_curve_without_finite_values_leaves_the_axes_empty(values: list[float], log: bool) -> None:
+    series = Series("a", 0, list(range(len(values))), values)
+    assert plot.render(Figure((Panel("loss", None, (series,)),), "step", 1, log=log), "png").data
 
 
 def test_metrics_of_one_panel_differ_in_style_and_those_of_one_run_in_colour(results: Results) -> None:

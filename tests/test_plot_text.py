@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from commands import expdb_in
+from commands import expdb_in, on_terminal
 from conftest import log_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,3 +129,15 @@ def test_a_pipe_gets_plain_text_and_an_old_encoding_gets_ascii(tmp_path: Path) -
     assert "*" in old.stdout
     expdb("plot", "-o", "chart.txt")
     assert "⠤" in (tmp_path / "chart.txt").read_text(encoding="utf-8")
+
+
+def test_a_terminal_gets_colours_unless_it_says_no(tmp_path: Path) -> None:
+    for name, salt in (("a", 0), ("b", 7)):
+        (tmp_path / f"{name}.log").write_text("".join(log_lines(8, salt=salt)), encoding="utf-8")
+    expdb_in(tmp_path)("ingest", ".")
+    colourful = on_terminal(tmp_path, 60, "plot")
+    assert "\x1b[34m" in colourful
+    assert max(width(_ESCAPES.sub("", line)) for line in colourful.splitlines()) <= 60
+    plain = on_terminal(tmp_path, 60, "plot", env={"NO_COLOR": "1"})
+    assert "\x1b" not in plain
+    assert "\nb  b" in plain

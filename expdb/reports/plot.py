@@ -59,7 +59,7 @@ _FEW: Final = 20
 
 _FAMILY: Final = "DejaVu Sans"
 # Fonts with Chinese that systems have, by name and by the beginning of the file's name.
-_CJK: Final[Mapping[str, str]] = {
+CJK: Final[Mapping[str, str]] = {
     "Noto Sans CJK SC": "NotoSansCJK",
     "Noto Sans CJK JP": "NotoSansCJK",
     "Noto Sans SC": "NotoSansSC",
@@ -225,13 +225,13 @@ def _fonts(text: str) -> tuple[list[str], str]:
     if not missing:
         return fonts, ""
     known = {one.name for one in manager.ttflist}
-    if not known & set(_CJK):
+    if not known & set(CJK):
         # One that was installed after matplotlib made its list.
         for path in sorted(font_manager.findSystemFonts()):
-            if PurePath(path).name.startswith(tuple(_CJK.values())):
+            if PurePath(path).name.startswith(tuple(CJK.values())):
                 manager.addfont(path)
         known = {one.name for one in manager.ttflist}
-    for family in _CJK:
+    for family in CJK:
         if family in known and len(left := lacks(family, missing)) < len(missing):
             fonts.append(family)
             missing = left
@@ -518,6 +518,9 @@ def _finish(axes: "Axes", panel: Panel, *, log: bool, size: tuple[float, float])
     if not log:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=max(2, min(8, int(size[1] * 2))), steps=[1, 2, 2.5, 5, 10]))
         return
+    if not any(y > 0 and math.isfinite(y) for one in panel.series for y in one.y) and not panel.levels:
+        # A logarithm has no place to begin at.
+        axes.set_ylim(0.1, 1)
     axes.set_yscale("log", nonpositive="mask")
     low, high = axes.get_ylim()
     narrow = high / low < 100
