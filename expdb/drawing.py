@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from expdb.current import current
+from expdb.errors import UsageError
 from expdb.options import Db, Experiment, Runs, Where, database_path
 
 if TYPE_CHECKING:
@@ -73,7 +74,10 @@ def plot(
         title=title,
         size=size,
     )
-    if output is not None and output != _STDOUT and output.suffix.lower() != ".txt":
+    is_text = output is None or output.suffix.lower() == ".txt"
+    if is_text and size is not None:
+        raise UsageError("--size is a picture's", hint="-o FILE.svg, .png or .pdf; text is as wide as the terminal")
+    if not is_text and output is not None and output != _STDOUT:
         from expdb.reports import plot as pictures
 
         # Before the database is asked for what cannot be written.
@@ -82,7 +86,7 @@ def plot(
         figure = plotting.figure(database, asked)
     if output is None:
         _print(figure)
-    elif output.suffix.lower() == ".txt":
+    elif is_text:
         from expdb.reports import chart
         from expdb.reports.output import write
 

@@ -118,7 +118,7 @@ def figure(database: Database, asked: Asked, runs: Sequence[RunRecord] | None = 
         records = compare.select(database, of_runs, runs)
         if not records:
             raise NotFoundError("there is no run to draw", hint="expdb ls lists the runs; is -w too narrow?")
-        names = asked.metrics or (_first_result(records),)
+        names = tuple(dict.fromkeys(asked.metrics)) or (_first_result(records),)
         for name in names:
             compare.check_metric(database, records, name)
         if query.group_by is None:
@@ -126,6 +126,8 @@ def figure(database: Database, asked: Asked, runs: Sequence[RunRecord] | None = 
         else:
             groups = _in_groups(database, records, query, query.group_by)
         drawing = _Drawing(asked, records, names, groups)
+        if asked.group_by and query.top is None and (left := len(records) - sum(len(one) for _, one in groups)):
+            drawing.remarks.append(f"not drawn: {left} of the runs, which have none of {asked.group_by}")
         drawing.read(database)
     return drawing.figure(size)
 
@@ -356,7 +358,8 @@ class _Drawing:
         if levels:
             self.rules["horizontal: reported on a page, without its curve"] = None
         if any(one.diverged for one in series):
-            self.rules["×: what follows is not a finite number"] = None
+            in_no_mean = ", and in no mean" if self.asked.group_by else ""
+            self.rules[f"×: what follows is not a finite number{in_no_mean}"] = None
         if hidden:
             self.remarks.append(
                 f"{', '.join(names)}: values of zero or less have no place on a logarithmic axis, in"

@@ -78,7 +78,10 @@ class Sheet:
         return Table(tuple(printed), tuple(zip(*below, strict=True)) if found else (), rules=tuple(rules))
 
     def groups(self, by: Grouping) -> tuple[tuple[ColumnExpr, ...], list[Group]]:
-        """The names that tell the groups apart, with the groups in the order asked for, whose keys are those names'."""
+        """The names that tell the groups apart, with the groups in the order asked for, whose keys are those names'.
+
+        Runs that have nothing of what is grouped by are in none.
+        """
         names = self._keys(by)
         keys = [self.evaluation.column(name)[1] for name in names]
         found = self._ordered(grouping.groups(keys, self._belonging(by)))

@@ -287,6 +287,7 @@ def test_metrics_of_one_panel_differ_in_style_and_those_of_one_run_in_colour(res
         (("-o", "folder.svg"), 2, "is a folder"),
         (("-o", "file/x.svg"), 1, "cannot be written"),
         (("--band", "sem"), 2, "band is"),
+        (("--size", "6x4"), 2, "a picture's"),
         (("--x", "time"), 3, "no run tells the time"),
     ],
 )

@@ -97,6 +97,7 @@ def test_a_mean_says_how_many_runs_it_is_of_and_leaves_out_what_diverged(databas
     assert many.low is not None
     assert list(many.low) == pytest.approx([3.0, 2.0, 2.0 - math.sqrt(2)])
     assert list(many.diverged) == [(1, 4.0)]
+    assert "×: what follows is not a finite number, and in no mean" in figure.rules
     # One run has no deviation, and no band.
     assert few.low is None
     assert "mean ± sample standard deviation over n runs" in figure.rules
@@ -148,6 +149,11 @@ def test_metrics_of_one_quantity_share_a_panel_and_others_do_not(database: Datab
         ("accuracy", ("train/accuracy", "test/accuracy")),
         ("loss", ()),
     ]
+
+
+def test_a_metric_that_is_asked_for_twice_is_drawn_once(database: Database, write_log: WriteLog) -> None:
+    take(database, write_log())
+    assert only(drawn(database, y="loss,loss")).label == "a"
 
 
 def test_without_a_metric_it_is_the_test_result_of_most_runs(database: Database, write_log: WriteLog) -> None:
@@ -240,6 +246,16 @@ def test_the_best_few_are_drawn_of_many(database: Database, seeds: Seeds) -> Non
     seeds("2", [0.5], [0.7])
     best = drawn(database, y="loss", sort="min(loss)", top="1", group_by="lr")
     assert list(best.captions().values()) == ["lr=2 (n=2)"]
+
+
+def test_runs_without_what_is_grouped_by_are_in_no_mean_and_that_is_said(
+    database: Database, seeds: Seeds, write_log: WriteLog
+) -> None:
+    seeds("1", [5.0], [1.0])
+    take(database, write_log())
+    figure = drawn(database, y="loss", group_by="lr")
+    assert list(figure.captions().values()) == ["lr=1 (n=2)"]
+    assert figure.remarks == ("not drawn: 1 of the runs, which have none of lr",)
 
 
 def test_runs_of_one_name_are_told_apart_by_their_uids(database: Database, seeds: Seeds) -> None:
