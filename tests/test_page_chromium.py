@@ -23,7 +23,7 @@ BROKEN, VGG = "broken_seed0", "vgg_seed0"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    requires("plotly", find_spec("plotly"), "plotly is not installed")
+    requires("bokeh", find_spec("bokeh"), "bokeh is not installed")
     found = project(tmp_path_factory.mktemp("page"))
     write_page(found)
     return found
@@ -85,7 +85,7 @@ def typed(browser: "Chrome", selector: str, text: str) -> None:
 
 def drawn(browser: "Chrome", panel: int = 0) -> int:
     """How many lines a chart shows."""
-    return int(of_page(f"document.querySelectorAll('.chart')[{panel}].querySelectorAll('.js-line').length", browser))
+    return int(of_page(f"Number(document.querySelectorAll('.chart')[{panel}].dataset.lines)", browser))
 
 
 def tip(browser: "Chrome") -> list[str]:
@@ -182,14 +182,8 @@ def point_at(browser: "Chrome", panel: int, run: str, step: int) -> None:
     """Move the mouse to where the chart has that point."""
     # Lines stand in the order of the runs that are shown, those of reported numbers last.
     place = names(browser).index(run)
-    x, y = of_page(
-        f"(() => {{ const chart = document.querySelectorAll('.chart')[{panel}]; const line = chart.data[{place}];"
-        " const { xaxis, yaxis } = chart._fullLayout; const box = chart.getBoundingClientRect();"
-        f" const at = line.x.indexOf({step});"
-        " return [box.left + xaxis._offset + xaxis.d2p(line.x[at]), box.top + yaxis._offset + yaxis.d2p(line.y[at])];"
-        " })()",
-        browser,
-    )
+    browser.execute_script("document.getElementById('panels').scrollIntoView()")
+    x, y = of_page(f"document.querySelectorAll('.chart')[{panel}].pointAt({place}, {step})", browser)
     for nearer in (3, 0):
         moved = {"type": "mouseMoved", "x": x - nearer, "y": y - nearer}
         browser.execute_cdp_cmd("Input.dispatchMouseEvent", moved)
@@ -279,7 +273,7 @@ def test_a_curve_that_broke_ends_in_a_mark_and_a_log_axis_leaves_out_what_it_can
     loss = of_page("document.querySelectorAll('.panel')[1].querySelector('.note').textContent", page)
     assert loss == ("× 1 curve broke here: not finite from the next step on. 2 runs of those shown without train/loss.")
     press(page, ".panel:nth-child(2) button")
-    assert of_page("document.querySelectorAll('.chart')[1]._fullLayout.yaxis.type", page) == "log"
+    assert of_page("document.querySelectorAll('.chart')[1].dataset.scale", page) == "log"
     typed(page, "#smooth", "2")
     assert of_page("document.getElementById('smooth-says').textContent", page) == "mean of 5"
     # The values as they were stay behind the means, faint.
@@ -296,7 +290,7 @@ def test_it_is_dark_where_the_person_is_and_the_switch_changes_that(browser: "Ch
     assert luminance(browser, "body") < 0.2
     press(browser, ".theme button[data-theme=light]")
     assert luminance(browser, "body") > 0.9
-    font = "document.querySelector('.chart')._fullLayout.font.color"
+    font = "document.querySelector('.chart').dataset.ink"
     light = of_page(font, browser)
     press(browser, ".theme button[data-theme=dark]")
     assert of_page(font, browser) != light
@@ -320,7 +314,7 @@ def test_it_prints(browser: "Chrome", folder: Path) -> None:
     assert pdf.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 4
     # Afterwards the screen is as it was.
-    settled(browser, lambda: not of_page("document.querySelector('.main-svg').hasAttribute('viewBox')", browser))
+    settled(browser, lambda: not of_page("document.querySelectorAll('.on-paper').length", browser))
     assert said(browser) == []
 
 

@@ -30,7 +30,7 @@ from expdb.store.sqlite import SqliteDatabase
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    requires("plotly", find_spec("plotly"), "plotly is not installed")
+    requires("bokeh", find_spec("bokeh"), "bokeh is not installed")
     return project(tmp_path_factory.mktemp("page"))
 
 

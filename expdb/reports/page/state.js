@@ -6,7 +6,7 @@ const COUNT = ROWS.names.length;
 const FIRST_SHOWN = 20;
 const MOST_SHOWN = 300;
 const COLOURS = 8;
-const DASHES = ["solid", "dash", "dot", "dashdot"];
+const DASHES = ["solid", "dashed", "dotted", "dotdash"];
 const MISSING = "—";
 
 const byId = (id) => document.getElementById(id);
@@ -91,6 +91,12 @@ const shown = {
     return DASHES[Math.floor(this.place(run) / COLOURS) % DASHES.length];
   },
 };
+
+function download(blob, name) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
 
 const themed = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 

@@ -173,9 +173,7 @@ function exportCsv() {
   };
   const lines = [ROWS.columns.map((column) => quoted(column.title)), ...view.visible.map((row) => ROWS.columns.map((column) => cell(column, row)))];
   const blob = new Blob(["\ufeff", lines.map((line) => line.join(",")).join("\r\n"), "\r\n"], { type: "text/csv" });
-  const link = element("a", { href: URL.createObjectURL(blob), download: `${document.title}.csv` });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  download(blob, `${document.title}.csv`);
 }
 
 function ticks() {
