@@ -29,7 +29,7 @@ _RUN = ("run", "name")
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A page as it is asked for. table: its rows and columns, without groups; metrics: those drawn, all curves where
-    none is named. group_by: a column of the table, or all-but:seed."""
+    none is named. group_by: columns of the table by comma, or all-but:seed."""
 
     table: tables.Asked
     metrics: tuple[str, ...] = ()
@@ -84,14 +84,26 @@ def _names_the_run(column: ColumnExpr) -> bool:
     return str(column.operand) in _RUN
 
 
-def _grouping(wanted: str | None, columns: Sequence[Column]) -> int | None:
-    if wanted is None:
-        return None
+def _grouping(wanted: str | None, columns: Sequence[Column]) -> tuple[int, ...]:
+    """The columns whose values the rows of a group share."""
+    if not wanted:
+        return ()
+    text = wanted.replace("：", ":").replace("，", ",").strip()
+    is_all_but = text.startswith(tables.ALL_BUT)
+    named = [_place(name.strip(), columns) for name in text.removeprefix(tables.ALL_BUT).split(",")]
+    if not is_all_but:
+        return tuple(named)
+    # Results and how long a run went are no configuration.
+    own = (*_RUN, "epochs", *(columns[place].expression for place in named))
+    return tuple(i for i, one in enumerate(columns) if _selection(one) is None and one.expression not in own)
+
+
+def _place(name: str, columns: Sequence[Column]) -> int:
     for place, column in enumerate(columns):
-        if wanted in (column.title, column.expression, column.expression.removeprefix("params.")):
+        if name in (column.title, column.expression, column.expression.removeprefix("params.")):
             return place
     titles = ", ".join(column.title for column in columns)
-    raise UsageError(f"--group-by {wanted}: the table has no such column", hint=f"its columns: {titles}")
+    raise UsageError(f"--group-by {name}: the table has no such column", hint=f"its columns: {titles}")
 
 
 def _run(record: RunRecord) -> PageRun:

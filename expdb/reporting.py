@@ -43,7 +43,8 @@ def page(
         Optional[list[str]], typer.Option("-y", "--metric", help="A curve to draw. Repeatable. Default: all.")
     ] = None,
     group_by: Annotated[
-        Optional[str], typer.Option("--group-by", help="Group the rows by this column at first.", metavar="COLUMN")
+        Optional[str],
+        typer.Option("--group-by", help="Group rows at first: columns, or all-but:seed.", metavar="NAME,..."),
     ] = None,
     select: Annotated[
         Optional[str],

@@ -280,6 +280,14 @@ def test_a_curve_that_broke_ends_in_a_mark_and_a_log_axis_leaves_out_what_it_can
     assert drawn(page, 1) == 14
 
 
+def test_groups_that_were_asked_for_are_there_at_once(browser: "Chrome", folder: Path) -> None:
+    for words, groups in ((("--group-by", "all-but:seed"), 6), (("--group-by", "model, seed"), 8)):
+        opened(browser, write_page(folder, *words, name="grouped.html"))
+        assert of_page("document.querySelectorAll('tr.group').length", browser) == groups
+    assert of_page("document.querySelector('#group').selectedOptions[0].text", browser) == "model, seed"
+    assert said(browser) == []
+
+
 def luminance(browser: "Chrome", selector: str) -> float:
     colour = of_page(f"getComputedStyle(document.querySelector('{selector}')).backgroundColor", browser)
     return sum(map(int, re.findall(r"\d+", colour)[:3])) / 765
@@ -313,6 +321,12 @@ def test_it_prints(browser: "Chrome", folder: Path) -> None:
     pdf = base64.b64decode(browser.print_page())
     assert pdf.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 4
+    # Ink on white paper, whatever the screen looks like.
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    pictures = of_page("[...document.querySelectorAll('.on-paper')].map((one) => decodeURIComponent(one.src))", browser)
+    assert len(pictures) == 2
+    assert all('stroke="#0072b2"' in picture and "rgb(86,180,233)" not in picture for picture in pictures)
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
     # Afterwards the screen is as it was.
     settled(browser, lambda: not of_page("document.querySelectorAll('.on-paper').length", browser))
     assert said(browser) == []

@@ -99,7 +99,7 @@ class PageCurve:
 class Page:
     """Everything a page shows. runs, origins: of the table's rows; origins: a row's columns, None where the cell is no
     number of a metric. heads: the column that names the run. remarks: sentences beneath the curves. group_by: the
-    column by which the rows are grouped at first."""
+    columns by which the rows are grouped at first."""
 
     title: str
     made_ms: int
@@ -113,7 +113,7 @@ class Page:
     metrics: tuple[PageMetric, ...]
     curves: tuple[PageCurve, ...]
     remarks: tuple[str, ...] = ()
-    group_by: int | None = None
+    group_by: tuple[int, ...] = ()
     language: str = "en"
 
 
@@ -230,7 +230,7 @@ def _rows(page: Page) -> dict[str, object]:
         "uids": [run.uid for run in page.runs],
         "sources": page.sources,
         "origins": [[_origin(one) for one in row] for row in page.origins],
-        "group": page.group_by,
+        "group": list(page.group_by),
         "language": page.language,
     }
 

@@ -162,9 +162,10 @@ async function startCurves() {
   let theme = null;
   // Paper is white.
   addEventListener("beforeprint", () => {
+    const screen = palette();
     theme = root.getAttribute("data-theme");
     root.setAttribute("data-theme", "light");
-    panels.forEach((panel) => panel.toPaper());
+    panels.forEach((panel) => panel.toPaper(screen));
   });
   addEventListener("afterprint", () => {
     if (theme === null) root.removeAttribute("data-theme");

@@ -22,10 +22,16 @@ function startGroups() {
   };
   select.addEventListener("change", choose);
   select.closest("label").hidden = !choices.length;
-  const wanted = ROWS.group === null ? "" : String(ROWS.group);
-  if (choices.some(([value]) => value === wanted)) {
-    select.value = wanted;
-    groupBy(choices.find(([value]) => value === wanted)[2]);
+  if (ROWS.group.length) {
+    const same = choices.find(([, , columns]) => String(columns) === String(ROWS.group));
+    const [value, title, columns] = same ?? ["asked", ROWS.group.map((column) => ROWS.columns[column].title).join(", "), ROWS.group];
+    if (!same) {
+      choices.push([value, title, columns]);
+      select.append(element("option", { value }, title));
+      select.closest("label").hidden = false;
+    }
+    select.value = value;
+    groupBy(columns);
   }
 }
 

@@ -241,11 +241,15 @@ class Panel {
     download(new Blob([this.picture()], { type: "image/svg+xml" }), `${name}.svg`);
   }
 
-  // Paper has another width, and no pixels.
-  toPaper() {
+  // Paper has another width, and no pixels. Lines take a new colour at the next frame, for which paper does not wait:
+  // screen has their colours as the screen has them.
+  toPaper(screen) {
     this.draw();
-    const picture = element("img", { class: "on-paper", alt: this.chart.getAttribute("aria-label"), src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(this.picture())}` });
-    this.chart.after(picture);
+    let svg = this.picture();
+    const onPaper = palette();
+    screen.forEach((colour, place) => { svg = svg.replaceAll(`"${inRgb(colour)}"`, `"${onPaper[place]}"`); });
+    const src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
+    this.chart.after(element("img", { class: "on-paper", alt: this.chart.getAttribute("aria-label"), src }));
   }
 
   fromPaper() {
@@ -267,6 +271,9 @@ class Panel {
     this.sources.lines.data = { ...data, alpha };
   }
 }
+
+const palette = () => Array.from({ length: COLOURS }, (_, place) => themed(`--c${place}`));
+const inRgb = (hex) => `rgb(${[1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).join(",")})`;
 
 // The least and the greatest; not by `Math.min(...)`, which takes no hundred thousand.
 function extremes(numbers) {
