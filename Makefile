@@ -53,6 +53,7 @@ soak: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.startup --write
 	$(BIN)/python -m benchmarks.tables --write
+	$(BIN)/python -m benchmarks.page --write
 	$(BIN)/python -m benchmarks.ingest --mlflow-files 1000 --write
 	$(BIN)/python -m benchmarks.ingest --files 10000 --no-mlflow --write
 	$(BIN)/python -m benchmarks.ingest --kind lines --files 10000 --rounds 3 --write

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import requires
 
-from benchmarks import ingest, launch, plot, postgres, readers, servers, startup, tables, tracking
+from benchmarks import ingest, launch, page, plot, postgres, readers, servers, startup, tables, tracking
 from benchmarks.logs import LINES, Logs
 
 
@@ -83,3 +83,11 @@ def test_a_hundred_thousand_files_take_ten_times_as_long_as_ten_thousand(tmp_pat
     assert found.tenth is not None
     # Beside the floor, for a machine's disk is not as fast after a minute as it was before.
     assert found.rounds.ratio < 1.3 * found.tenth.ratio
+
+
+def test_the_page_benchmark_writes_and_opens_one(tmp_path: Path) -> None:
+    found = page.measure(Logs(6, 5), 1, tmp_path)
+    assert 100_000 < found.size_bytes < 2_000_000
+    body = page.section(found).body
+    assert "6 runs of 5 epochs, 150 points" in body
+    assert all(name in body for name in found.seconds)
