@@ -477,15 +477,15 @@ def unit_of(name: str, low: float | None, high: float | None) -> Unit | None:
 
 def in_unit(value: float, unit: Unit | None, wanted: Unit | None) -> float:
     """The value, given in unit, in the wanted one. Only like units convert; others come back as they are."""
-    scale: dict[Unit, float] = {"fraction": 1, "percent": 0.01, "ms": 0.001, "s": 1, "min": 60, "h": 3600}
     if unit == wanted or unit is None or wanted is None or (unit in RATIOS) != (wanted in RATIOS):
         return value
     # One rounding instead of two keeps 0.9 → 90, not 90.00000000000001.
-    ratio = scale[unit] / scale[wanted]
-    return value * ratio if ratio >= 1 else value / (scale[wanted] / scale[unit])
+    ratio = _SCALE[unit] / _SCALE[wanted]
+    return value * ratio if ratio >= 1 else value / (_SCALE[wanted] / _SCALE[unit])
 
 
 RATIOS: tuple[Unit, ...] = ("fraction", "percent")
+_SCALE: dict[Unit, float] = {"fraction": 1, "percent": 0.01, "ms": 0.001, "s": 1, "min": 60, "h": 3600}
 
 
 def common_unit(units: Iterable[Unit | None]) -> Unit | None:

@@ -1,5 +1,6 @@
 """What stands between the markers of a page, worked out over one reading of the runs."""
 
+import gc
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,14 @@ class Contents:
     @cached_property
     def _runs(self) -> list[RunRecord]:
         """All of them; twenty markers over ten thousand runs are one reading."""
-        return reader.runs(self._database)
+        gc.disable()
+        try:
+            found = reader.runs(self._database)
+        finally:
+            gc.enable()
+        # It all stays to the end; who looks through it for what can go spends a fifth of the time on that.
+        gc.freeze()
+        return found
 
     def of(self, marker: Marker, page: Path) -> Content:
         """The content of a marker on that page, a resolved path.
