@@ -62,6 +62,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.launch --write
 	$(BIN)/python -m benchmarks.tracking --write
 	$(BIN)/python -m benchmarks.plot --write
+	$(BIN)/python -m benchmarks.documents --write
 	$(BIN)/python -m benchmarks.train --write
 	$(BIN)/python -m benchmarks.ingest --memory --write
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import requires
 
-from benchmarks import ingest, launch, page, plot, postgres, readers, servers, startup, tables, tracking
+from benchmarks import documents, ingest, launch, page, plot, postgres, readers, servers, startup, tables, tracking
 from benchmarks.logs import LINES, Logs
 
 
@@ -74,6 +74,12 @@ def test_the_postgres_benchmark_stores_every_point_on_both_sides(tmp_path: Path)
         requires("postgres", None, str(error))
     assert 0 < found.ratio < 10
     assert postgres.section(found).body.count("|") > 20
+
+
+def test_the_documents_benchmark_fills_every_marker(tmp_path: Path) -> None:
+    found = documents.measure(60, 1, tmp_path)
+    assert found.markers == 20
+    assert documents.section(found).body.count("|") > 15
 
 
 @pytest.mark.soak

@@ -29,6 +29,8 @@ def test_a_generated_page_is_current(name: str) -> None:
             "docs/recipes.md",
             "docs/database.md",
             "docs/tables.md",
+            "docs/documents.md",
+            "docs/postgres.md",
         ),
     ],
 )
