@@ -321,7 +321,7 @@ def _rules(columns: Sequence[ColumnExpr], evaluation: Evaluation) -> Iterable[st
         elif operand.function == "best" and found:
             way = {"max": "greatest", "min": "least"}[direction(found[0], operand)]
             used[f"best: the {way} {operand.metric} of all steps, chosen by looking at that very number"] = None
-        else:
+        elif operand.function in _EXPLAINED:
             used[_EXPLAINED[operand.function].format(n=operand.argument)] = None
     yield from used
     for name in chosen:
