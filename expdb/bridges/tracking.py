@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from expdb import settings
+from expdb.address import Address, Server
 from expdb.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,13 +39,13 @@ def registry_store(store_uri: str, tracking_uri: str | None = None) -> "EmptyReg
     return EmptyRegistry(store_uri, tracking_uri)
 
 
-def address_of(uri: str) -> str | Path:
+def address_of(uri: str) -> Address:
     """The database meant by a tracking URI: a file's path, percent-encoded where it needs to be, or a server's URL.
 
     Raises UsageError for what is neither.
     """
     if uri.startswith(SERVER):
-        return uri.removeprefix("expdb+")
+        return settings.database_path(uri)
     rest = uri.removeprefix(FILE)
     if rest == uri:
         raise UsageError(f"{uri!r} is no URI of expdb's", hint="expdb:///absolute/path.db")
@@ -56,8 +58,8 @@ def address_of(uri: str) -> str | Path:
     return Path(os.path.abspath(f"/{path.lstrip('/')}" if path.startswith("/") else path))
 
 
-def uri_of(address: str | Path) -> str:
-    """The tracking URI of a database."""
-    if isinstance(address, str) and address.startswith(("postgresql:", "postgres:", SERVER)):
-        return address if address.startswith(SERVER) else f"{SERVER}{address.partition(':')[2]}"
+def uri_of(address: Address) -> str:
+    """The tracking URI of a database; that of a server holds its password, where there is one."""
+    if isinstance(address, Server):
+        return f"expdb+{address.url}"
     return f"{FILE}{Path(os.path.abspath(address)).as_uri().removeprefix('file:')}"

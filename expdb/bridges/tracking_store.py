@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -44,7 +43,6 @@ from mlflow.protos.databricks_pb2 import (
 )
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking import (
-    DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH,
     SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT,
     SEARCH_MAX_RESULTS_DEFAULT,
 )
@@ -69,6 +67,7 @@ from mlflow.utils.validation import (
 )
 
 from expdb import settings
+from expdb.address import Address, Server
 from expdb.bridges import tracking_search as words
 from expdb.bridges.absent import nothing, refusal, refusing_the_rest
 from expdb.bridges.tracking_entities import (
@@ -128,7 +127,7 @@ def told_to_mlflow() -> Iterator[None]:
 class ExpdbStore(AbstractStore):
     """Experiments, runs, params, tags, metrics, data sets and logged models; of all else the store is empty."""
 
-    def __init__(self, store_uri: str, address: str | Path, artifact_uri: str | None = None) -> None:
+    def __init__(self, store_uri: str, address: Address, artifact_uri: str | None = None) -> None:
         """Open the database at address, which is made where there is none. Raises ExpdbError where that fails."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.store_uri = store_uri
@@ -151,7 +150,7 @@ class ExpdbStore(AbstractStore):
             # Closing it here would take the parent's locks away.
             self._local.inherited = database
             database = open_database(self._address, write=True, create=True, warn=_log.warning)
-            tracking.commit_without_waiting(database)
+            database.commit_without_waiting()
             self._local.database, self._local.process = database, os.getpid()
         return database
 
@@ -362,7 +361,7 @@ class ExpdbStore(AbstractStore):
         out = []
         for run in runs:
             uri = run.artifact_uri
-            if uri is None and run.origin in ("launch", "api") and isinstance(self._address, Path):
+            if uri is None and run.origin in ("launch", "api"):
                 folder = root_of(self._address) / run.uid / ARTIFACTS
                 uri = str(folder) if folder.is_dir() else None
             if uri is None:
@@ -690,11 +689,9 @@ class ExpdbStore(AbstractStore):
     link_traces_to_run: Any = refusal("link_traces_to_run")
 
 
-def _beside(address: str | Path) -> str:
-    """Where files go when nobody says where: a folder beside the database, or MLflow's own for a server."""
-    if not isinstance(address, Path):
-        return str(DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
-    folder = address.with_name(f"{address.stem}-artifacts")
+def _beside(address: Address) -> str:
+    """Where files go when nobody says where: a folder beside the database, or beside the run folders of a server's."""
+    folder = address.root / ARTIFACTS if isinstance(address, Server) else address.with_name(f"{address.stem}-artifacts")
     # In a URI these have a meaning of their own.
     return folder.as_uri() if any(sign in str(folder) for sign in "#?%") else str(folder)
 

@@ -168,6 +168,15 @@ class Database(ABC):
         """One statement of the person's own, which can read and do nothing else. Raises UsageError for any other."""
 
     @abstractmethod
+    def like(self, pattern: str) -> tuple[str, str]:
+        """What compares with a pattern of LIKE's where case counts: the operator, and the pattern as it wants it."""
+
+    @abstractmethod
+    def commit_without_waiting(self) -> None:
+        """Let this connection's commits not wait for the disk, as a line that a training logs into a file does not,
+        where that can do no harm: a kill takes none away; a loss of power may take the last ones, each whole."""
+
+    @abstractmethod
     def size_bytes(self) -> int:
         """What it takes on the disk."""
 

@@ -328,6 +328,13 @@ class PostgresDatabase(Database):
         except psycopg.Error as error:
             raise _refused(error, sql) from error
 
+    def like(self, pattern: str) -> tuple[str, str]:
+        return "LIKE", pattern
+
+    def commit_without_waiting(self) -> None:
+        # How safe its commits are is for those to say who run the server: synchronous_commit.
+        pass
+
     def size_bytes(self) -> int:
         return int(self.rows("SELECT pg_database_size(current_database())")[0][0])
 

@@ -137,6 +137,16 @@ class SqliteDatabase(Database):
     def ask(self, sql: str) -> Answer:
         return _ask(self._connection, sql)
 
+    def like(self, pattern: str) -> tuple[str, str]:
+        # Our LIKE takes a for A.
+        literal = re.sub(r"[\[*?]", lambda found: f"[{found[0]}]", pattern)
+        return "GLOB", literal.replace("%", "*").replace("_", "?")
+
+    def commit_without_waiting(self) -> None:
+        # Without the log of changes a loss of power could break the file.
+        if self.journal() == "wal":
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+
     def size_bytes(self) -> int:
         beside = (self.path.with_name(self.path.name + tail) for tail in ("", "-wal"))
         return sum(path.stat().st_size for path in beside if path.exists())

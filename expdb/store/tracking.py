@@ -97,16 +97,6 @@ class RunHead:
     deleted: bool
 
 
-def commit_without_waiting(database: Database) -> None:
-    """Let this connection's commits not wait for the disk, as a line that a training logs into a file does not.
-
-    Other processes see them at once and a kill takes none away; a loss of power may take the last moments, whole
-    transactions, and leaves the database sound. Only where SQLite keeps a log of changes (WAL), which makes that so.
-    """
-    if type(database) is Database and database.rows("PRAGMA journal_mode")[0][0] == "wal":
-        database.connection.execute("PRAGMA synchronous = NORMAL")
-
-
 # Experiments
 
 

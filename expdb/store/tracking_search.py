@@ -1,6 +1,5 @@
 """Filters and orders of a tracking client, made SQL with bound parameters: no search loads what it does not return."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -75,7 +74,7 @@ class Clauses:
     """SQL text and its values while they are put together. joins, tests, orders: in the order of their values."""
 
     def __init__(self, database: Database) -> None:
-        self._like = like_of(database)
+        self._like = database.like
         self.joins: list[tuple[str, list[Value]]] = []
         self.tests: list[tuple[str, list[Value]]] = []
         self.orders: list[tuple[str, list[Value]]] = []
@@ -108,17 +107,6 @@ class Clauses:
             parts.append("LIMIT ? OFFSET ?")
             values += [2**62, page.offset]
         return " ".join(parts), values
-
-
-def like_of(database: Database) -> Callable[[str], tuple[str, str]]:
-    """What compares with a pattern of LIKE's where case counts: the operator, and the pattern as it wants it."""
-    # PostgreSQL's LIKE is what is meant; SQLite's takes a for A.
-    return _glob if type(database) is Database else lambda pattern: ("LIKE", pattern)
-
-
-def _glob(pattern: str) -> tuple[str, str]:
-    literal = re.sub(r"[\[*?]", lambda found: f"[{found[0]}]", pattern)
-    return "GLOB", literal.replace("%", "*").replace("_", "?")
 
 
 def comparison(
