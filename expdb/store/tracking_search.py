@@ -120,15 +120,18 @@ def comparison(
         raise UsageError(f"no comparison is called {operator!r}")
     if operator in ("IS NULL", "IS NOT NULL"):
         return f"{column} {operator}", []
-    if isinstance(value, tuple):
-        if not value:
+    if operator in ("IN", "NOT IN"):
+        # A list of one comes as that one from some versions of MLflow.
+        many = value if isinstance(value, tuple) else (value,)
+        if not many:
             return ("1 = 0" if operator == "IN" else "1 = 1"), []
-        return f"{column} {operator} ({', '.join('?' * len(value))})", list(value)
+        return f"{column} {operator} ({', '.join('?' * len(many))})", list(many)
     if operator == "LIKE":
         word, pattern = like(str(value))
         return f"{column} {word} ?", [pattern]
     if operator == "ILIKE":
         return f"lower({column}) LIKE lower(?)", [str(value)]
+    assert not isinstance(value, tuple)
     return f"{column} {'<>' if operator == '!=' else operator} ?", [value]
 
 
