@@ -591,6 +591,71 @@ def test_scikit_learn_logs_by_itself(uri: str) -> None:
         mlflow.set_tracking_uri("")
 
 
+def test_a_plain_loop_of_torch_logs_its_tensors(uri: str) -> None:
+    torch: Any = pytest.importorskip("torch")
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    try:
+        weight = torch.zeros(1, requires_grad=True)
+        with mlflow.start_run(experiment_id="0") as run:
+            for step in range(3):
+                loss = ((weight - 1) ** 2).mean()
+                loss.backward()
+                with torch.no_grad():
+                    weight -= 0.25 * weight.grad
+                    weight.grad.zero_()
+                mlflow.log_metric("loss", loss.detach(), step=step)
+        found = mlflow.MlflowClient().get_metric_history(run.info.run_id, "loss")
+        assert [(one.step, one.value) for one in found] == [(0, 1.0), (1, 0.25), (2, 0.0625)]
+    finally:
+        mlflow.set_tracking_uri("")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_logs_by_itself(uri: str, tmp_path: Path) -> None:
+    torch: Any = pytest.importorskip("torch")
+    lightning: Any = pytest.importorskip("lightning", reason="lightning is not installed; MLflow logs it as any other")
+    import mlflow
+
+    module: Any = lightning.LightningModule
+
+    class Line(module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 1)
+
+        def training_step(self, batch: Any, _: int) -> Any:
+            loss = (self.layer(batch[0]) ** 2).mean()
+            self.log("train_loss", loss, on_step=False, on_epoch=True)
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.05)
+
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(8, 1)), batch_size=4)
+    mlflow.set_tracking_uri(uri)
+    try:
+        mlflow.pytorch.autolog(log_models=False, silent=True)
+        trainer = lightning.Trainer(
+            max_epochs=2,
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            default_root_dir=tmp_path,
+        )
+        with mlflow.start_run(experiment_id="0") as run:
+            trainer.fit(Line(), data)
+        found = mlflow.get_run(run.info.run_id)
+        assert found.data.params["optimizer_name"] == "SGD"
+        points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "train_loss")
+        assert [one.step for one in points] == [0, 1]
+    finally:
+        mlflow.pytorch.autolog(disable=True)
+        mlflow.set_tracking_uri("")
+
+
 # URIs
 
 

@@ -168,7 +168,9 @@ def _greatest_last(marks: list[Mark]) -> list[Mark]:
     top = max((step, time_ms) for step, time_ms, _ in marks)
     places = [place for place, (step, time_ms, _) in enumerate(marks) if (step, time_ms) == top]
     if len(places) > 1:
-        for place, mark in zip(places, sorted((marks[i] for i in places), key=lambda m: _size(m[2])), strict=True):
+        # Of NaN and 0, which count alike, the first to come stays the last.
+        ordered = sorted(reversed(places), key=lambda place: _size(marks[place][2]))
+        for place, mark in zip(places, [marks[one] for one in ordered], strict=True):
             marks[place] = mark
     return marks
 
@@ -183,7 +185,7 @@ def _grow(database: Database, one: _Stored, marks: list[Mark]) -> list[tuple[int
     summary.add(steps, numbers, times)
     if summary.count > len(marks) and before == (summary.last_step, summary.last_time_ms):
         place = max((i for i in range(len(marks)) if (steps[i], times[i]) == before), default=None)
-        if place is not None and _size(last_value) > _size(values[place]):
+        if place is not None and _size(last_value) >= _size(values[place]):
             # Two values of one step and time: the lesser one takes the place of the one that came before it.
             values[place] = _swap(database, one, before, values[place], last_value)
             summary.last_value = last_value
