@@ -169,7 +169,7 @@ def _greatest_last(marks: list[Mark]) -> list[Mark]:
     places = [place for place, (step, time_ms, _) in enumerate(marks) if (step, time_ms) == top]
     if len(places) > 1:
         # Of NaN and 0, which count alike, the first to come stays the last.
-        ordered = sorted(reversed(places), key=lambda place: _size(marks[place][2]))
+        ordered = sorted(places, key=lambda place: (_size(marks[place][2]), -place))
         for place, mark in zip(places, [marks[one] for one in ordered], strict=True):
             marks[place] = mark
     return marks
