@@ -132,6 +132,29 @@ def _pulled(found: "Pulled", dry_run: bool) -> None:
     print(f"{visible(found.store)}: {_count(found.experiments, 'experiment')}; {', '.join(said)}{tail}")
 
 
+def ui(
+    port: Annotated[
+        Optional[int], typer.Option("--port", min=1, max=65535, help="Default: the first free one from 5000 on.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Who may reach it; this machine only, unless told.")
+    ] = "127.0.0.1",
+    db: Db = None,
+) -> None:
+    """Show the database on MLflow's page, until Ctrl-C; its clients can log there, too."""
+    from expdb.bridges import serving
+    from expdb.current import current
+    from expdb.feedback import tell
+
+    database = database_path(db)
+    current(database).close()
+    if not serving.is_loopback(host):
+        tell(f"{host} can be reached from other machines: who gets there can read and change all that is in {database}")
+    with serving.serving(database, host, serving.free_port(host, port)) as server:
+        print(f"{server.url}  (Ctrl-C ends it)", flush=True)
+        server.wait()
+
+
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
@@ -140,3 +163,4 @@ def register(app: typer.Typer) -> None:
     """Put the commands on the command line."""
     app.command()(pull)
     app.command()(push)
+    app.command()(ui)

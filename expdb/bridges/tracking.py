@@ -63,3 +63,16 @@ def uri_of(address: Address) -> str:
     if isinstance(address, Server):
         return f"expdb+{address.url}"
     return f"{FILE}{Path(os.path.abspath(address)).as_uri().removeprefix('file:')}"
+
+
+def artifacts_beside(address: Address) -> str:
+    """Where files go when nobody says where: a folder beside the database, or beside the run folders of a server's.
+
+    As a path, or as a URI where that says more.
+    """
+    if isinstance(address, Server):
+        folder = address.root / "artifacts"
+    else:
+        folder = address.with_name(f"{address.stem}-artifacts")
+    # In a URI these have a meaning of their own.
+    return folder.as_uri() if any(sign in str(folder) for sign in "#?%") else str(folder)

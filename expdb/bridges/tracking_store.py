@@ -67,9 +67,10 @@ from mlflow.utils.validation import (
 )
 
 from expdb import settings
-from expdb.address import Address, Server
+from expdb.address import Address
 from expdb.bridges import tracking_search as words
 from expdb.bridges.absent import nothing, refusal, refusing_the_rest
+from expdb.bridges.tracking import artifacts_beside
 from expdb.bridges.tracking_entities import (
     curve_of,
     experiment_of,
@@ -134,7 +135,7 @@ class ExpdbStore(AbstractStore):
         self._address = address
         self._local = threading.local()
         self._known = Known()
-        root = artifact_uri or _beside(address)
+        root = artifact_uri or artifacts_beside(address)
         self.artifact_root_uri = str(resolve_uri_if_local(root))
         self._database()
 
@@ -687,13 +688,6 @@ class ExpdbStore(AbstractStore):
 
     get_trace: Any = get_trace_info
     link_traces_to_run: Any = refusal("link_traces_to_run")
-
-
-def _beside(address: Address) -> str:
-    """Where files go when nobody says where: a folder beside the database, or beside the run folders of a server's."""
-    folder = address.root / ARTIFACTS if isinstance(address, Server) else address.with_name(f"{address.stem}-artifacts")
-    # In a URI these have a meaning of their own.
-    return folder.as_uri() if any(sign in str(folder) for sign in "#?%") else str(folder)
 
 
 def _experiment(database: Database, experiment_id: object, *, deleted: bool | None = None) -> ExperimentRecord:
