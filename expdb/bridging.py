@@ -71,6 +71,7 @@ def push(
     runs: Runs = None,
     experiment: Experiment = None,
     where: Where = None,
+    artifacts: Annotated[str, typer.Option("--artifacts", help="Files: copy or none.", metavar="HOW")] = "none",
     again: Again = False,
     dry_run: DryRun = False,
     db: Db = None,
@@ -79,12 +80,17 @@ def push(
     from expdb import compare, expressions, feedback, settings
     from expdb.bridges import push as verb
     from expdb.bridges.remote import open_store
+    from expdb.runners.folder import root_of
     from expdb.store.opening import open_database
 
+    if artifacts not in ("copy", "none"):
+        raise UsageError(f"--artifacts {artifacts}: not known", hint="one of: copy, none")
     condition = expressions.parse_condition(where) if where else None
-    with open_database(database_path(db), write=True) as database:
+    path = database_path(db)
+    with open_database(path, write=True) as database:
         found = compare.select(database, compare.Query(experiment=experiment, runs=tuple(runs or ()), where=condition))
-        chosen = verb.Request(tuple(run.id for run in found), not (runs or experiment or where), again, dry_run)
+        ids, everything = tuple(run.id for run in found), not (runs or experiment or where)
+        chosen = verb.Request(ids, everything, root_of(path) if artifacts == "copy" else None, again, dry_run)
         with open_store(store, "write") as remote:
             outcome = verb.push(database, remote, chosen, settings.now_ms(), feedback.progress)
     _pushed(outcome, dry_run)
@@ -109,6 +115,8 @@ def _pushed(found: "Pushed", dry_run: bool) -> None:
     tail = "" if dry_run else f"; {_count(found.points, 'new point')}"
     if found.models:
         tail += f", {_count(found.models, 'new model')}"
+    if found.copied:
+        tail += f", {_count(found.copied, 'file')} ({found.copied_bytes:,} bytes) copied"
     print(f"{visible(found.store)}: {', '.join(said)}{tail}")
 
 

@@ -25,6 +25,7 @@ from expdb.bridges.remote import open_store
 from expdb.errors import DatabaseError, NotFoundError, UsageError
 from expdb.store import departures, editing, reader
 from expdb.store.database import Database
+from expdb.store.opening import open_database
 from expdb.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.filterwarnings(
@@ -191,6 +192,27 @@ def test_a_server_is_pulled_from_and_pushed_to(
             # An address that leads there from anywhere.
             ((uri,),) = linked.rows("SELECT artifact_uri FROM run WHERE uid = ?", (run.info.run_id,))
             assert [(one.path, one.error) for one in copy(uri, tmp_path / "by link")] == [("best/model.txt", None)]
+
+
+def test_files_go_along_where_that_is_asked_for(database: Database, stores: Stores, tmp_path: Path) -> None:
+    from mlflow.entities import ViewType
+
+    source, into = stores.new("files"), stores.new("files-into")
+    to, of = client(source), client(into)
+    experiment = to.create_experiment("e", artifact_location=(tmp_path / "there").as_uri())
+    of.create_experiment("e", artifact_location=(tmp_path / "elsewhere").as_uri())
+    uid = to.create_run(experiment).info.run_id
+    to.log_text(uid, "weights", "best/模型 1.txt")
+    to.log_text(uid, "", "empty.txt")
+    pulled(database, source)
+    root = tmp_path / "runs"
+    first, second = pushed(database, into, root=root), pushed(database, into, root=root)
+    assert (first.copied, first.copied_bytes, first.refused) == (2, 7, [])
+    assert (second.copied, second.grown) == (0, 0)
+    (run,) = of.search_runs([of.get_experiment_by_name("e").experiment_id], run_view_type=ViewType.ALL)
+    there = Path(run.info.artifact_uri.removeprefix("file://"))
+    assert (there / "best" / "模型 1.txt").read_text() == "weights"
+    assert (there / "empty.txt").read_text() == ""
 
 
 # ── again ──
@@ -592,3 +614,15 @@ def test_files_cannot_be_copied_out_of_their_folder(hostile: str, tmp_path: Path
     assert [path for path in tmp_path.rglob("*") if path.is_file()] in ([], [target / "good.txt"])
     assert any(one.error for one in done)
     assert not Path("/tmp/evil.txt").exists()
+
+
+def test_a_database_on_a_server_of_postgresql_pulls_and_pushes_as_well(
+    postgres_url: str, source: str, stores: Stores
+) -> None:
+    into = stores.new("postgres")
+    with open_database(postgres_url, create=True) as database:
+        came, went = pulled(database, source), pushed(database, into)
+        assert (came.new, went.new, came.points, came.refused, went.refused) == (4, 4, went.points, [], [])
+        assert content(into) == content(source)
+        again, back = pulled(database, source), pushed(database, into)
+        assert (again.new, again.grown, again.points, back.new, back.grown, back.points) == (0, 0, 0, 0, 0, 0)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expdb.bridges.remote import CONTEXT_TAG, MLFLOW_STATUS, Remote, told
@@ -49,8 +48,8 @@ class Delivery:
         with told(self._remote.name):
             self._store.delete_experiment(uid)
 
-    def run(self, experiment_uid: str, run: Run, tags: Mapping[str, str]) -> str:
-        """Begin a run; its id there."""
+    def run(self, experiment_uid: str, run: Run, tags: Mapping[str, str]) -> tuple[str, str | None]:
+        """Begin a run; its id there, and where its files go."""
         from mlflow.entities import RunTag
 
         with told(self._remote.name):
@@ -61,7 +60,7 @@ class Delivery:
                 [RunTag(key, value) for key, value in tags.items()],
                 run.name,
             )
-        return str(made.info.run_id)
+        return str(made.info.run_id), made.info.artifact_uri
 
     def words(self, uid: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
         """Log params and set tags."""
@@ -148,13 +147,6 @@ class Delivery:
         """Delete a run, as MLflow does: it can be restored."""
         with told(self._remote.name):
             self._store.delete_run(uid)
-
-    def file(self, artifact_uri: str, path: Path, folder: str | None) -> None:
-        """Copy a file into a run's artifacts."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        with told(self._remote.name):
-            get_artifact_repository(self._remote.reachable(artifact_uri)).log_artifact(str(path), folder)
 
 
 def _portions(words: Mapping[str, str]) -> Iterator[list[tuple[str, str]]]:

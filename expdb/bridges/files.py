@@ -1,10 +1,12 @@
 """Files of a run that lie elsewhere, by MLflow's artifact repositories: listed, copied here, copied there."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 _DEEPEST = 50
+_LEADS_OUT = "its name leads out of the folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,10 @@ def copy(artifact_uri: str, target: Path) -> Iterator[Copied]:
         yield Copied("artifacts", error=_reason(error))
         return
     for path, size in found:
-        parts = PurePosixPath(path).parts
-        if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\\" in path or "\0" in path:
-            yield Copied(path, error="its name leads out of the folder")
+        if not _stays_inside(path):
+            yield Copied(path, error=_LEADS_OUT)
             continue
-        place = target.joinpath(*parts)
+        place = target.joinpath(*PurePosixPath(path).parts)
         try:
             if place.is_file() and (size is None or place.stat().st_size == size):
                 yield Copied(path, place.stat().st_size)
@@ -49,6 +50,42 @@ def copy(artifact_uri: str, target: Path) -> Iterator[Copied]:
             yield Copied(path, place.stat().st_size, is_new=True)
         except (MlflowException, OSError) as error:
             yield Copied(path, error=_reason(error))
+
+
+def send(artifact_uri: str, to_uri: str) -> Iterator[Copied]:
+    """Copy all files below an address to another one. One that is there in the same size is not sent again."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    try:
+        source, target = get_artifact_repository(artifact_uri), get_artifact_repository(to_uri)
+        found, there = list(_listed(source, None, 0)), dict(_listed(target, None, 0))
+    except (MlflowException, OSError, ImportError) as error:
+        yield Copied("artifacts", error=_reason(error))
+        return
+    with tempfile.TemporaryDirectory(prefix="expdb-push-") as scratch:
+        for path, size in found:
+            if not _stays_inside(path):
+                yield Copied(path, error=_LEADS_OUT)
+                continue
+            if path in there and there[path] == size:
+                yield Copied(path, size or 0)
+                continue
+            parts = PurePosixPath(path)
+            place = Path(scratch) / parts.name
+            try:
+                source._download_file(path, str(place))
+                folder = str(parts.parent)
+                target.log_artifact(str(place), None if folder == "." else folder)
+                yield Copied(path, place.stat().st_size, is_new=True)
+                place.unlink()
+            except (MlflowException, OSError) as error:
+                yield Copied(path, error=_reason(error))
+
+
+def _stays_inside(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return bool(parts) and not path.startswith("/") and ".." not in parts and "\\" not in path and "\0" not in path
 
 
 def _listed(repository: "object", path: str | None, depth: int) -> Iterator[tuple[str, int | None]]:

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from expdb.bridges import files
 from expdb.bridges.delivery import Delivery, Said
 from expdb.bridges.names import Names
 from expdb.bridges.pull import Progress
@@ -21,10 +23,14 @@ _PIECE = 4000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for. run_ids: these runs; removed: those that MLflow deleted, too. again: compare every point."""
+    """What is asked for. run_ids: these runs; removed: those that MLflow deleted, too. again: compare every point.
+
+    root: where the folders of runs are; files are copied only with it.
+    """
 
     run_ids: tuple[int, ...]
     removed: bool = False
+    root: Path | None = None
     again: bool = False
     dry_run: bool = False
 
@@ -41,6 +47,8 @@ class Outcome:
     theirs: int = 0
     points: int = 0
     models: int = 0
+    copied: int = 0
+    copied_bytes: int = 0
     renamed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -139,13 +147,15 @@ class _Push:
         form = self._form(outgoing)
         is_new = at is None
         if at is None:
-            uid = self.delivery.run(experiment_uid, form.run, {UID_TAG: outgoing.run.uid})
-            at = replace(form.run, uid=uid, params={}, tags={UID_TAG: outgoing.run.uid}, last={}, datasets=())
-            at = replace(at, status="running", ended_ms=None)
+            mark = {UID_TAG: outgoing.run.uid}
+            uid, files_uri = self.delivery.run(experiment_uid, form.run, mark)
+            at = replace(form.run, uid=uid, params={}, tags=mark, last={}, datasets=())
+            at = replace(at, status="running", ended_ms=None, artifact_uri=files_uri)
         settled = pair is not None and pair.synced_ms is not None and at.has_ended and outgoing.run.has_ended
         if pair is None or pair.other_uid != at.uid:
             pair = self._remember(outgoing, at.uid, None)
         changed = self._say(outgoing, form, at, settled=settled and not is_new)
+        changed = self._send_files(outgoing, at) or changed
         if pair.synced_ms is None or changed:
             self._remember(outgoing, at.uid, self.now_ms)
         if outgoing.foreign and UID_TAG in at.tags:
@@ -179,6 +189,25 @@ class _Push:
         if state:
             self.delivery.state(uid, run)
         return bool(params or tags or points or datasets or state)
+
+    def _send_files(self, outgoing: Outgoing, at: Run) -> bool:
+        """Copy the run's files there, where that is asked for; whether any was new."""
+        source = outgoing.run.artifact_uri
+        folder = self.request.root / outgoing.run.uid / "artifacts" if self.request.root else None
+        if source is None and folder is not None and folder.is_dir():
+            # What expdb launched keeps its files in its folder.
+            source = folder.absolute().as_uri()
+        if self.request.root is None or source is None or at.artifact_uri is None:
+            return False
+        count = 0
+        for done in files.send(source, self.remote.reachable(at.artifact_uri)):
+            if done.error is not None:
+                self.out.refused.append(f"{outgoing.run.name}: {done.path}: {done.error}")
+            elif done.is_new:
+                count += 1
+                self.out.copied_bytes += done.size_bytes
+        self.out.copied += count
+        return count > 0
 
     def _points(
         self, outgoing: Outgoing, form: _Form, at: Run, *, settled: bool
