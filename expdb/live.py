@@ -19,7 +19,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from expdb import __version__, launch, parsers, plugins, runners, settings
-from expdb.address import Address, Server
+from expdb.address import Address, Server, without_password
 from expdb.errors import DatabaseError, ExpdbError, InputError, NotFoundError
 from expdb.growing import Growing, News
 from expdb.invocation import shown_command
@@ -196,7 +196,9 @@ class Follower:
         """While it was to be run, the command was kept as it is, and nobody else could read it."""
         spec = self.spec
         command, template = self._masked(), tuple(mask_command(spec.template))
-        self.folder.rewrite(replace(spec, command=command, template=template))
+        # An address of a server may hold a password.
+        env = {key: without_password(value) if key == "EXPDB_DB" else value for key, value in spec.env.items()}
+        self.folder.rewrite(replace(spec, command=command, template=template, env=env))
 
     def _masked(self) -> tuple[str, ...]:
         """The command without tokens, those among the params too, wherever it says them."""

@@ -171,7 +171,10 @@ class _File:
         named = Path(os.path.expanduser(text))  # noqa: PTH111  # leaves a user it does not know alone
         folder = Path(os.path.abspath(self.path)).parent
         if is_url(text):
-            return replace(out, database=_at_url(text, os.environ, folder))
+            try:
+                return replace(out, database=_at_url(text, os.environ, folder))
+            except UsageError as error:
+                raise self._wrong(error.message, "database", error.hint or "") from None
         return replace(out, database=folder / named)
 
     def _aliases(self, out: Settings, value: object) -> Settings:

@@ -233,12 +233,11 @@ PASSWORDS = [
 @pytest.mark.parametrize("url", PASSWORDS)
 def test_no_message_holds_a_password(tmp_path: Path, url: str) -> None:
     requires("postgres", find_spec("psycopg"), "psycopg is not installed")
-    for words in (["ls"], ["ingest", "a.log"]):
-        (tmp_path / "a.log").write_text("".join(log_lines(3)))
-        said = expdb_in(tmp_path)(*words, "--db", url.format(folder=tmp_path), env={"EXPDB_DEBUG": ""})
-        assert said.returncode in (2, 4) and "Traceback" not in said.stderr
-        assert "secret" not in said.stdout + said.stderr
-        assert said.stderr.count("\n") == 2
+    (tmp_path / "a.log").write_text("".join(log_lines(3)))
+    said = expdb_in(tmp_path)("ingest", "a.log", "--db", url.format(folder=tmp_path), env={"EXPDB_DEBUG": ""})
+    assert said.returncode in (2, 4) and "Traceback" not in said.stderr
+    assert "secret" not in said.stdout + said.stderr
+    assert said.stderr.count("\n") == 2
 
 
 @given(st.text(min_size=1).map(lambda text: f"pw{text}wp"), st.booleans())
@@ -410,13 +409,10 @@ def test_the_commands_say_the_same_on_both(tmp_path: Path, postgres_url: str, wr
         ["diff", "run0", "run2"],
         ["rm", "run2", "run2 (2)"],
         ["ls"],
-        ["restore", "run2"],
         ["rm", "--purge"],
         ["ingest", "logs", "-e", "net"],
         ["db", "check"],
         ["sql", "SELECT experiment, runs, metrics, points FROM experiment_summary ORDER BY 1"],
-        ["sql", "SELECT run, metric, step, value FROM curve ORDER BY run, metric, seq"],
-        ["sql", "SELECT key, value, number FROM param ORDER BY key, value"],
         ["sql", "DELETE FROM run"],
     ]
     begun = {path.name: path.read_bytes() for path in logs.iterdir()}
@@ -458,12 +454,52 @@ def address_of(database: Database) -> str:
     return database.address.url if isinstance(database.address, address.Server) else str(database.address)
 
 
+def test_what_diverged_from_the_first_step_has_no_numbers(shared: Database, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("".join(f"epoch {n}, loss nan, x\0y 1.5\n" for n in range(3)), encoding="utf-8")
+    take(shared, tmp_path / "a.log")
+    ((*numbers,),) = shared.rows("SELECT count, nonfinite, last_value, min_value FROM metric WHERE name = 'train/loss'")
+    assert numbers == [3, 3, None, None]
+    assert upkeep.check(shared) == []
+
+
 def test_many_points_are_read_in_batches(shared: Database, write_log: WriteLog) -> None:
     take(shared, write_log("logs/a.log", 5000))
     run = reader.run(shared, reader.find_run(shared, "a"))
     with shared.view():
         read = [len(one.values) for one in columns.points(shared, [metric.id for metric in run.metrics])]
-    assert sum(read) == 20_000 and max(read) == columns.BATCH
+        assert sum(read) == 20_000 and max(read) == columns.BATCH
+        # One while another is.
+        query = "SELECT seq FROM point WHERE metric_id = ? ORDER BY seq"
+        both = zip(shared.batches(query, (1,), 100), shared.batches(query, (2,), 100), strict=True)
+        assert all(a == b for a, b in both)
+
+
+def test_an_address_in_a_file_is_found_and_what_is_wrong_there_is_told(tmp_path: Path, postgres_url: str) -> None:
+    run = expdb_in(tmp_path)
+    (tmp_path / "a.log").write_text("".join(log_lines(3)))
+    (tmp_path / "expdb.toml").write_text(f'database = "expdb+{postgres_url}"\n')
+    (tmp_path / "below").mkdir()
+    assert run("ingest", "a.log").returncode == 0
+    assert "a " in expdb_in(tmp_path / "below")("ls").stdout
+    assert not (tmp_path / "runs" / "expdb.db").exists()
+    (tmp_path / "expdb.toml").write_text('\ndatabase = "mysql://me:secret@host/db"\n')
+    said = run("ls")
+    assert said.returncode == 1 and "expdb.toml:2: mysql://me@host/db is no address" in said.stderr
+
+
+def test_a_password_is_in_no_file_and_no_row_of_a_run_that_has_ended(tmp_path: Path, postgres_url: str) -> None:
+    url = postgres_url.replace("expdb@", "expdb:secret@")
+    (tmp_path / "train.py").write_text(
+        "import os\nassert 'secret' in os.environ['EXPDB_DB']\nprint('epoch 1, loss 1')\n"
+    )
+    done = expdb_in(tmp_path)("run", "--db", url, "--", sys.executable, "train.py")
+    assert done.returncode == 0, done.stderr
+    files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert len(files) > 4
+    assert not [path for path in files if b"secret" in path.read_bytes()]
+    with open_database(postgres_url) as opened:
+        for table in TABLES:
+            assert "secret" not in str(opened.rows(f"SELECT * FROM {table}"))
 
 
 def test_a_run_and_what_it_logs_come_to_the_server(tmp_path: Path, postgres_url: str) -> None:

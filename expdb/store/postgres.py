@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
-from itertools import groupby, repeat
+from itertools import count, groupby, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -35,6 +35,8 @@ _ANY = frozenset(("curve", "run_summary", "experiment_summary", "savepoint", "re
 _LATE_ROWS = 10_000
 # Bytes of points in memory before they are sent.
 _COPY_BYTES = 4 << 20
+# Of cursors: one may be read while another is.
+_numbers = count(1)
 _NUL, _NUL_SHOWN = "\0", "␀"
 _RESTORE = "restore a copy made by: pg_dump"
 # The first word of what a cursor cannot be declared for, which PostgreSQL calls a syntax error.
@@ -259,7 +261,7 @@ class PostgresDatabase(Database):
         # On the server: the driver would hold the whole answer.
         with self.errors():
             self._connection.settle()
-        with self.errors(), RawServerCursor(self._connection.live(), "expdb_batches") as cursor:
+        with self.errors(), RawServerCursor(self._connection.live(), f"expdb_batches_{next(_numbers)}") as cursor:
             cursor.execute(translated(sql), values)
             while rows := cursor.fetchmany(size):
                 yield rows
