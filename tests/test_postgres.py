@@ -259,6 +259,11 @@ def test_without_psycopg_it_says_what_to_install(tmp_path: Path) -> None:
     said = expdb_in(tmp_path)("ls", "--db", "postgresql://me@host/db", env={"PYTHONPATH": path})
     assert said.returncode == 1
     assert said.stderr == "expdb: this needs psycopg, which is not installed\n  pip install 'expdb[postgres]'\n"
+    # As with `pip install psycopg` on a machine without libpq.
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.environ['PSYCOPG_IMPL'] = 'nonsense'\n")
+    said = expdb_in(tmp_path)("ls", "--db", "postgresql://me@host/db", env={"PYTHONPATH": path})
+    assert said.returncode == 1 and "psycopg does not work here" in said.stderr
 
 
 def test_a_connection_that_the_server_closed_is_opened_again(shared: PostgresDatabase, postgres_url: str) -> None:

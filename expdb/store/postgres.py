@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from expdb.address import Server
-from expdb.errors import DatabaseError, NotFoundError, UsageError, need
+from expdb.errors import DatabaseError, MissingExtraError, NotFoundError, UsageError, need
 from expdb.records import Curve
 from expdb.store.database import Answer, Cursor, Database, Row, Value, check_version, no_text, stated_version
 from expdb.store.statements import INSERT_METRIC, UNANSWERED
@@ -393,7 +393,7 @@ def create_schema(server: Server) -> None:
 
 
 def _connected(server: Server, *, write: bool) -> "psycopg.Connection[Row]":
-    need("psycopg", extra="postgres")
+    _check_driver()
     import psycopg
 
     try:
@@ -416,6 +416,16 @@ def _connected(server: Server, *, write: bool) -> "psycopg.Connection[Row]":
         connection.close()
         raise
     return connection
+
+
+def _check_driver() -> None:
+    """Raise MissingExtraError where psycopg is not there, or is there without the library it stands on."""
+    need("psycopg", extra="postgres")
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        said = str(error).splitlines()[0]
+        raise MissingExtraError(f"psycopg does not work here: {said}", hint="pip install 'expdb[postgres]'") from error
 
 
 @lru_cache(maxsize=1)
@@ -519,7 +529,7 @@ def _overflow() -> Iterator[None]:
 
 @contextmanager
 def _errors(server: Server) -> Iterator[None]:
-    need("psycopg", extra="postgres")
+    _check_driver()
     import psycopg
 
     try:
