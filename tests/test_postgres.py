@@ -679,6 +679,31 @@ def test_a_writer_that_is_killed_leaves_whole_batches(tmp_path: Path, postgres_u
         assert opened.rows("SELECT count(*), (SELECT count(*) FROM point) FROM run") == [(40, 40 * 200)]
 
 
+def test_what_the_page_says_of_setting_it_up_is_true(postgres_server: Path, tmp_path: Path) -> None:
+    import psycopg
+
+    page = (Path(__file__).parent.parent / "docs" / "postgres.md").read_text("utf-8")
+    people, guest = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    another = people[people.index("CREATE ROLE anna") :].replace("anna", "ben")
+
+    def ask(name: str, text: str) -> None:
+        with psycopg.connect(host=str(postgres_server), user="expdb", dbname=name, autocommit=True) as at:
+            for statement in filter(str.strip, text.split(";")):
+                at.execute(statement.encode())
+
+    def code(by: str, *words: str) -> int:
+        return expdb_in(tmp_path)(*words, "--db", f"postgresql://{by}@/results?host={postgres_server}").returncode
+
+    ask("postgres", people + another)
+    (tmp_path / "a.log").write_text("".join(log_lines(3)))
+    assert code("anna", "ingest", "a.log") == 0
+    (tmp_path / "a.log").write_text("".join(log_lines(5)))
+    assert code("ben", "ingest", "a.log") == 0
+    assert code("guest", "ls") == 4
+    ask("results", guest)
+    assert (code("guest", "show", "a"), code("guest", "rm", "a")) == (0, 4)
+
+
 # Asking in SQL --------------------------------------------------------------------------------------------------------
 
 
