@@ -13,7 +13,7 @@ from expdb.errors import UsageError
 from expdb.options import Db, Experiment, Runs, Where, database_path
 
 if TYPE_CHECKING:
-    from expdb.documents.syncing import Looked
+    from expdb.documents.syncing import Looked, Page
 
 Pages = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="Markdown pages, globs, or folders of them.", show_default=False)
@@ -79,7 +79,13 @@ def sync(pages: Pages, db: Db = None) -> None:
 
     looked = _looked(pages, db)
     _draw(looked)
-    syncing.write(looked, lambda page, done: print(f"{visible(str(page.file.path))}: {_said(page.blocks, done)}"))
+
+    def wrote(page: "Page", blocks: int) -> None:
+        if page.blocks:
+            print(f"{visible(str(page.file.path))}: {_said(page.blocks, blocks)}")
+
+    syncing.write(looked, wrote)
+    _say_without(looked)
 
 
 def check(pages: Pages, db: Db = None) -> None:
@@ -92,13 +98,14 @@ def check(pages: Pages, db: Db = None) -> None:
         name = visible(str(page.file.path))
         for changed in page.difference():
             print(visible(changed))
-        if page.is_current():
+        if page.blocks and page.is_current():
             print(f"{name}: {_said(page.blocks, 0)}")
         for line, picture in page.pictures:
             print(f"{name}:{line}: {visible(picture.name)} does not show what the database says", file=sys.stderr)
         if page.stale:
             blocks = ", ".join(f"{kind} at line {line}" for line, kind in page.stale)
             print(f"{name}: stale: {blocks}", file=sys.stderr)
+    _say_without(looked)
     if stale:
         print(f"  expdb report sync {' '.join(str(page.file.path) for page in stale)}", file=sys.stderr)
         raise typer.Exit(1)
@@ -137,9 +144,14 @@ def _draw(looked: "Looked") -> None:
                 print(f"{name}: {visible(one)}", file=sys.stderr)
 
 
+def _say_without(looked: "Looked") -> None:
+    """A call for all pages of a folder is not told of each that has no marker."""
+    without = [page for page in looked.pages if not page.blocks]
+    if without:
+        print(f"no markers: {len(without)} page{'' if len(without) == 1 else 's'}")
+
+
 def _said(blocks: int, written: int) -> str:
-    if not blocks:
-        return "no markers"
     if not written:
         return f"current, {blocks} block{'' if blocks == 1 else 's'}"
     return f"{written} of {blocks} block{'' if blocks == 1 else 's'} written"

@@ -111,7 +111,7 @@ class Evaluation:
 
     def _is_known(self, metric: str) -> bool:
         """Whether any run has the metric; mostly the first has."""
-        return any(record.metric(metric) for record in self.records)
+        return bool(self.records and self.records[0].metric(metric)) or metric in self._metrics
 
     @cached_property
     def _params(self) -> set[str]:
@@ -323,10 +323,10 @@ class Evaluation:
     def _is_metric(self, name: str) -> bool:
         """Whether a bare name is looked up as a metric."""
         return (
-            self._is_known(name.removeprefix("metrics."))
-            and name not in _FIELDS
+            name not in _FIELDS
             and not {name, *_PARAM_ALIASES.get(name, ())} & self._params
             and name not in self._tags
+            and self._is_known(name.removeprefix("metrics."))
         )
 
     def condition(self, condition: Condition) -> Callable[[RunRecord], bool]:

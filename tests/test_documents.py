@@ -285,7 +285,7 @@ def test_pages_are_found_by_globs_and_folders_each_once(expdb: Expdb, tmp_path: 
 def test_pages_without_markers_need_no_database(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# T\n\n```\n<!-- expdb table -->\n```\n")
     done = expdb_in(tmp_path)("report", "check", "README.md")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "README.md: no markers\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "no markers: 1 page\n", "")
     assert not (tmp_path / "runs").exists()
 
 
