@@ -293,6 +293,16 @@ def test_what_expdb_wrote_itself_is_passed_over() -> None:
     assert [first.line, second.line] == [number + 2 for number in free]
 
 
+@pytest.mark.parametrize(
+    ("first", "other"), [("- ", "  "), ("> ", "> "), ("12. ", "    "), ("  ", "  "), ("> - ", ">   ")]
+)
+def test_what_expdb_wrote_into_a_list_or_a_quote_is_passed_over(first: str, other: str) -> None:
+    rows = ["<!-- expdb table -->", "", "| run | loss |", "| - | - |", "| a | 1 |", "", "<!-- /expdb -->"]
+    ours = "\n".join((other if n else first) + row for n, row in enumerate(rows))
+    (block,) = scan(f"# T\n\n{ours}\n\nfree\n\n| run | loss |\n| - | - |\n| b | 2 |\n").blocks
+    assert isinstance(block, TableBlock) and block.rows[0][1] == ["b", "2"]
+
+
 def test_a_mark_of_expdb_that_is_never_closed_hides_nothing() -> None:
     assert len(logs(f"<!-- expdb table -->\n\n{LOG}\n")) == 1
 

@@ -26,9 +26,10 @@ _FENCE_OR_HEADING = re.compile(r"[ \t>\d.)*+-]*(?:`{3}|~{3})| {0,3}#{1,6}[ \t]")
 _RULE = re.compile(r"[-|: \t\r]+")
 _DELIMITER = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
 _BOLD = re.compile(r"(\*\*|__)((?:(?!\1).)+)\1[ \t]*[:：]?")
-_OURS = re.compile(r"\s*<!--\s*expdb\b")
+# Also within a quote or a list item.
+_OURS = re.compile(r"(?:[\s>]|(?:[-*+]|\d{1,9}[.)])[ \t])*<!--\s*expdb\b")
 _COMMENT = re.compile(r" {0,3}<!--")
-_OURS_END = re.compile(r"\s*<!--\s*/expdb\b")
+_OURS_END = re.compile(r"[\s>]*<!--\s*/expdb\b")
 _FRONT_KEY = re.compile(r"([\w.-]+)[ \t]*:(?:[ \t]+(.*))?$")
 # Not `max_tokens`, `tokenizer`, `passes`.
 _SECRET = re.compile(
