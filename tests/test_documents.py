@@ -402,6 +402,16 @@ def test_a_read_only_page_is_refused(open_folder: Path) -> None:
         read.replace("b")
 
 
+def test_a_page_of_a_server_s_database_is_the_same(expdb: Expdb, tmp_path: Path, postgres_url: str) -> None:
+    assert expdb("ingest", "logs", "-e", "first", "--db", postgres_url).returncode == 0
+    plot = opening("plot", {"y": "test/accuracy", "group-by": "run", "file": "a.svg"})
+    tail = TABLE.replace("best(test/accuracy)", "tail(test/accuracy, 3)")
+    page = f"{TABLE}\n\n{tail}\n\n{plot}\n{CLOSING}\n\nThe {BEST}.\n\n<!-- expdb runs -->\n{CLOSING}\n"
+    (tmp_path / "p.md").write_text(page)
+    assert expdb("report", "sync", "p.md").returncode == 0
+    assert expdb("report", "check", "p.md", "--db", postgres_url).stdout == "p.md: current, 5 blocks\n"
+
+
 # The example
 
 
