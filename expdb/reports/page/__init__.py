@@ -187,12 +187,14 @@ def _heading(text: str) -> str:
 
 
 def _cells(column: PrintedColumn, is_head: bool) -> Iterator[str]:
+    widest = max((len(mark.strip()) for mark in column.marks), default=0)
     for row, text in enumerate(column.cells):
         cell = _cell(text)
         if column.is_best(row):
             cell = f"<strong>{cell}</strong>"
-        if mark := column.mark(row):
-            cell += f'<span class="mark">{escape(mark)}</span>'
+        if widest:
+            # Beside a number without a mark there is room for one, so that digits stand beneath each other.
+            cell += f'<span class="mark" style="width:{widest}ch">{escape(column.mark(row).strip())}</span>'
         if is_head:
             yield f'<th scope="row" id="n{row}"><button type="button" class="run">{cell}</button></th>'
         elif column.numeric:

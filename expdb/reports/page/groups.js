@@ -116,5 +116,6 @@ function statistics(column, members) {
   const s = Math.sqrt(numbers.reduce((sum, number) => sum + (number - mean) ** 2, 0) / (count - 1));
   const spread = count > 1 ? ` ± ${s.toFixed(digits)}` : "";
   const of = count < members.length ? ` (n=${count} of ${members.length}${broken ? `, ${broken} diverged` : ""})` : "";
-  return element("td", { class: "n" }, mean.toFixed(digits), spread || of ? element("span", { class: "std" }, spread + of) : null);
+  const beside = (text, name) => (text ? element("span", { class: name }, text) : null);
+  return element("td", { class: "n" }, mean.toFixed(digits), beside(spread, "std"), beside(of, "std of"));
 }
