@@ -1,11 +1,11 @@
 """Runs that belong together: what makes a group, and what is said of its numbers."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from expdb.expressions import ColumnExpr
 from expdb.records import Cell
+from expdb.stats import mean_std
 from expdb.store.writer import as_number
 
 _MOST_WORDS = 5
@@ -57,8 +57,7 @@ def mean(cells: Sequence[Cell], *, says_n: bool) -> Cell:
     said = says_n or n < of
     if not values:
         return Cell(None, n=0, of=of, diverged=broken, says_n=broken > 0)
-    middle = math.fsum(values) / n
-    std = math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (n - 1)) if n > 1 else None
+    middle, std = mean_std(values)
     digits = [cell.decimals for cell in sound]
     decimals = max((d for d in digits if d is not None), default=None) if None not in digits else None
     if all(isinstance(cell.value, int) for cell in sound):

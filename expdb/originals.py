@@ -122,12 +122,15 @@ def _originals(
 def _sheets(database: Database, page: str | None) -> Iterator["_Sheet"]:
     """The pages that are kept, the one read last first; of one place only that."""
     asked = Path(os.path.abspath(page)) if page is not None else None
-    for source_id, encoding, places in reader.pages(database):
-        paths = [located(place, database.address) for place in places if place != STDIN]
-        if asked is None or asked in paths:
-            yield _Sheet(database, source_id, encoding, _typed(asked or next(iter(paths), Path(STDIN))))
-            if asked is not None:
-                return
+    told: set[int] = set()
+    for source_id, encoding, place in reader.pages(database):
+        path = Path(STDIN) if place == STDIN else located(place, database.address)
+        if source_id in told or asked not in (None, path):
+            continue
+        told.add(source_id)
+        yield _Sheet(database, source_id, encoding, STDIN if place == STDIN else _typed(path))
+        if asked is not None:
+            return
     if asked is not None:
         hint = f"expdb ingest {page}" if asked.is_file() else None
         raise NotFoundError(f"{page} was not read as a page", hint=hint)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from commands import Expdb, expdb_in
 from conftest import requires
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from expdb import ingest, originals
@@ -181,6 +181,12 @@ def test_a_page_that_was_read_again_after_it_changed_is_written_as_it_is_now(dat
     assert "87.63" in found.text
 
 
+def test_a_page_that_was_changed_back_is_written_as_it_was(database: Database, page: Path) -> None:
+    taken(database, page, PAGE.replace("87.62", "87.63").encode())
+    taken(database, page, PAGE.encode())
+    assert written(database, "page.md", 5)[0].text == TABLE
+
+
 def test_what_stands_on_no_page_is_said(database: Database, page: Path) -> None:
     with pytest.raises(NotFoundError, match=r"other\.md was not read as a page"):
         written(database, "other.md")
@@ -191,6 +197,57 @@ def test_what_stands_on_no_page_is_said(database: Database, page: Path) -> None:
     assert place_of("page.md:12") == ("page.md", 12)
     assert place_of("page.md") == ("page.md", None)
     assert place_of(str(page)) == ("page.md", None)
+
+
+BLANKS = st.text(alphabet=" \t", max_size=4)
+WORDS = st.lists(
+    st.sampled_from(
+        [
+            "`a = b`",
+            "`x[:] |= 1`",
+            "<br>",
+            "<br/>",
+            " ",
+            "  ",
+            "中文",
+            "**b**",
+            "\\|",
+            "a_b",
+            "*",
+            "~",
+            "—",
+            "1",
+            "\u00a0",
+        ]
+    ),
+    max_size=5,
+).map("".join)
+NUMBERS = st.sampled_from(
+    ["0.5", "87.62", "**84.10**", "81.5%", "~80", "", "—", "n/a", "nan", "1e-3", "90 ± 0.2", "80†"]
+)
+
+
+@st.composite
+def table_rows(draw: st.DrawFn) -> str:
+    """A row as people write them: with and without outer bars, any padding, too many cells or too few."""
+    parts = [draw(BLANKS) + draw(cell) + draw(BLANKS) for cell in (WORDS, NUMBERS, WORDS)]
+    row = "|".join(parts[: draw(st.integers(2, 3))])
+    return draw(st.sampled_from(["|{}|", "| {} |", "|{}", "{}|x", "|{}|  "])).format(row)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(table_rows(), min_size=1, max_size=4), number=st.integers())
+def test_any_table_that_was_not_corrected_is_written_as_it_stands(
+    database: Database, rows: list[str], number: int
+) -> None:
+    table = "\n".join(["|  配置|accuracy |  note|", "|:-|-:|---|", *["| a | 0.5 | b |"] * 5, *rows]) + "\n"
+    # Five rows with numbers make it a table of results, whatever the others hold.
+    name = f"{number}.md"
+    # A number makes pages differ, so that none is known already.
+    taken(database, Path(name), f"# {number}\n\n{table}\nText.\n".encode())
+    found = written(database, name)
+    assert "".join(one.text for one in found) == table
+    assert not any(one.changed for one in found)
 
 
 @given(st.text(alphabet="|\\` ab—中\t", max_size=24), st.booleans())

@@ -233,10 +233,13 @@ def content(database: Database, source_id: int) -> bytes | None:
     return zlib.decompress(found) if found is not None else None
 
 
-def pages(database: Database) -> list[tuple[int, str, tuple[str, ...]]]:
-    """(source, encoding, places) of each page that is kept whole, the one read last first."""
-    rows = database.rows("SELECT id, encoding FROM source WHERE content IS NOT NULL ORDER BY ingested_ms DESC, id DESC")
-    return [(source_id, encoding, places(database, source_id)) for source_id, encoding in rows]
+def pages(database: Database) -> list[tuple[int, str, str]]:
+    """(source, encoding, place) of each page that is kept whole, for each place; what was read last comes first."""
+    rows = database.rows(
+        "SELECT s.id, s.encoding, p.path FROM source_place p JOIN source s ON s.id = p.source_id"
+        " WHERE s.content IS NOT NULL ORDER BY p.rowid DESC"
+    )
+    return [(source_id, encoding, place) for source_id, encoding, place in rows]
 
 
 def lines_of_runs(database: Database, source_id: int) -> list[tuple[int, int, int]]:
