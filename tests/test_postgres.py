@@ -406,6 +406,8 @@ def test_the_commands_say_the_same_on_both(tmp_path: Path, postgres_url: str, wr
         ["edit", "run0", "--note", "a note", "-s", "lr=0.2", "-t", "tag=ä ␀", "--unit", "train/loss=percent"],
         ["edit", "a", "--metric", "Acc=90.1"],
         ["compare", "--columns", "run,lr,best(test/accuracy),tail(train/loss, 3),at(train/loss, 2)", "-w", "lr > 0"],
+        ["compare", "--group-by", "lr", "--select", "best,last,tail:2", "--columns", "lr,test/accuracy,train/loss"],
+        ["compare", "--like", "logs/page.md"],
         ["ls", "--experiments"],
         ["show", "run0"],
         ["show", "diverged"],
