@@ -138,7 +138,8 @@ def _drawn(
     if wanted:
         for name in wanted:
             compare.check_metric(database, records, name)
-            out[name] = [(i, metric) for i, record in enumerate(records) if (metric := record.metric(name))]
+            found = [(i, metric) for i, record in enumerate(records) if (metric := record.metric(name))]
+            out[found[0][1].name] = found
         return out
     for i, record in enumerate(records):
         taken: set[str] = set()

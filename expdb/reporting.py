@@ -96,7 +96,8 @@ def page(
     write(text, output)
     size = len(text.encode("utf-8")) / 1e6
     curves = sum(not curve.reported for curve in found.curves)
-    print(f"{visible(str(output))}: {len(found.runs):,} runs, {curves:,} curves, {size:.1f} MB")
+    runs_said = f"{len(found.runs):,} {'run' if len(found.runs) == 1 else 'runs'}"
+    print(f"{visible(str(output))}: {runs_said}, {curves:,} {'curve' if curves == 1 else 'curves'}, {size:.1f} MB")
     if size > LARGE_MB:
         print("  a large page opens slowly: fewer runs by -w or --top, fewer curves by -y", file=sys.stderr)
 

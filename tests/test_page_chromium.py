@@ -258,7 +258,7 @@ def test_groups_tell_mean_and_deviation_over_runs_that_did_not_diverge(page: "Ch
     values = of_page("[...document.querySelector('#group').options].map((one) => [one.text, one.value])", page)
     typed(page, "#group", dict(values)["model"])
     heads = of_page("[...document.querySelectorAll('tr.group th')].map((head) => head.textContent)", page)
-    assert heads == ["1 run", "3 runs", "3 runs", "2 runs"]
+    assert heads == ["broken · 1 run", "resnet · 3 runs", "vgg · 3 runs", "— · 2 runs"]
     means = [text for text in column(page, "last(train/loss)") if "±" in text or "diverged" in text]
     # 2/12 + lr + seed/100 for seeds 0, 1, 2.
     assert means == ["1 diverged", "0.2267 ± 0.0100", "0.2767 ± 0.0100"]

@@ -230,6 +230,12 @@ def test_a_long_curve_is_thinned_and_the_page_says_so(database: Database, write_
     assert origin.lines == (5000, 5000)
 
 
+def test_only_the_curves_that_are_named_are_drawn_under_their_own_names(folder: Path) -> None:
+    told = packed(Parts(write_page(folder, "-y", "loss", name="loss.html").read_text("utf-8")))
+    assert [metric[0] for metric in told["metrics"]] == ["train/loss"]
+    assert len(told["curves"]) == 7
+
+
 def test_columns_without_the_run_get_it(folder: Path) -> None:
     head, *rows = Parts(write_page(folder, "--columns", "model, last(train/loss) as loss").read_text("utf-8")).rows
     assert head[1:] == ["run", "model", "loss"]

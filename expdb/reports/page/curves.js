@@ -85,7 +85,7 @@ function entries() {
   if (!grouping.columns.length) return runs.map((run) => [ROWS.names[run], [run]]);
   const groups = Map.groupBy ? Map.groupBy(runs, keyOf) : runs.reduce((found, run) => found.set(keyOf(run), [...(found.get(keyOf(run)) ?? []), run]), new Map());
   const ordered = [...groups.values()].sort(([a], [b]) => compareGroups(a, b));
-  return ordered.map((members) => [`${grouping.columns.map((column) => ROWS.columns[column].values[members[0]] ?? MISSING).join(", ")} (${members.length})`, members]);
+  return ordered.map((members) => [`${nameOf(members[0])} (${members.length})`, members]);
 }
 
 function legend() {

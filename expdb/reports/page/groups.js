@@ -81,6 +81,9 @@ function compareGroups(one, other) {
   return one - other;
 }
 
+// What the runs of a group share.
+const nameOf = (row) => grouping.columns.map((column) => ROWS.columns[column].values[row] ?? MISSING).join(", ");
+
 function fold(key, button) {
   if (!grouping.folded.delete(key)) grouping.folded.add(key);
   const place = [...body.querySelectorAll(".fold")].indexOf(button);
@@ -91,7 +94,7 @@ function fold(key, button) {
 function groupRow(key, members, isOpen) {
   const cells = ROWS.columns.map((column, place) => {
     if (place === ROWS.heads) {
-      const button = element("button", { type: "button", class: "fold", "aria-expanded": String(isOpen), onclick: () => fold(key, button) }, many(members.length, "run"));
+      const button = element("button", { type: "button", class: "fold", "aria-expanded": String(isOpen), onclick: () => fold(key, button) }, `${nameOf(members[0])} · ${many(members.length, "run")}`);
       return element("th", { scope: "row" }, button);
     }
     if (isResult[place] && column.numeric) return statistics(column, members);
