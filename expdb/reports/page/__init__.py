@@ -189,7 +189,7 @@ def _heading(text: str) -> str:
 def _cells(column: PrintedColumn, is_head: bool) -> Iterator[str]:
     widest = max((len(mark.strip()) for mark in column.marks), default=0)
     for row, text in enumerate(column.cells):
-        cell = _cell(text)
+        cell = _cell(text, column.numeric)
         if column.is_best(row):
             cell = f"<strong>{cell}</strong>"
         if widest:
@@ -203,10 +203,10 @@ def _cells(column: PrintedColumn, is_head: bool) -> Iterator[str]:
             yield f'<td class="l">{cell}</td>' if len(text) > _LONG else f"<td>{cell}</td>"
 
 
-def _cell(text: str) -> str:
+def _cell(text: str, is_number: bool) -> str:
     if text == MISSING:
         return f'<span class="none">{MISSING}</span>'
-    if text in ("nan", "inf", "-inf"):
+    if is_number and text in ("nan", "inf", "-inf"):
         return f'<span class="broken">{text}</span>'
     return "<br>".join(escape(line) for line in lines(text))
 
