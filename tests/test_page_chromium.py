@@ -288,6 +288,27 @@ def test_groups_that_were_asked_for_are_there_at_once(browser: "Chrome", folder:
     assert said(browser) == []
 
 
+def saved(browser: "Chrome", selector: str) -> str:
+    """What a button would save to a file."""
+    browser.execute_script(
+        "window.blobs = []; URL.createObjectURL = (blob) => { blobs.push(blob); return '#'; };"
+        " HTMLAnchorElement.prototype.click = () => undefined; document.querySelector(arguments[0]).click()",
+        selector,
+    )
+    return str(browser.execute_async_script("blobs[0].text().then(arguments[arguments.length - 1])"))
+
+
+def test_what_is_shown_is_saved_as_csv_and_a_chart_as_svg(page: "Chrome") -> None:
+    typed(page, "#search", "seed2")
+    lines = saved(page, "#csv").removeprefix("\ufeff").splitlines()
+    assert lines[0].split(",")[:3] == ["run", "model", "seed"]
+    assert [line.split(",")[0] for line in lines[1:]] == ["resnet_seed2", "vgg_seed2"]
+    picture = saved(page, ".panel .reset + button")
+    assert picture.startswith("<svg")
+    assert picture.count("<path") > 9
+    assert "epoch" in picture
+
+
 def luminance(browser: "Chrome", selector: str) -> float:
     colour = of_page(f"getComputedStyle(document.querySelector('{selector}')).backgroundColor", browser)
     return sum(map(int, re.findall(r"\d+", colour)[:3])) / 765

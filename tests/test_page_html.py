@@ -288,3 +288,8 @@ def test_without_the_library_the_extra_is_named(folder: Path, monkeypatch: pytes
     with pytest.raises(MissingExtraError) as refused:
         written.render(page)
     assert refused.value.hint == "pip install 'expdb[report]'"
+
+
+def test_a_title_is_text_too(folder: Path) -> None:
+    parts = Parts(write_page(folder, "--title", f"</title>{ESCAPING}", name="titled.html").read_text("utf-8"))
+    assert (parts.tags["script"], parts.tags["title"]) == (4, 1)
