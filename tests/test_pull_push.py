@@ -131,7 +131,7 @@ _POINTS = st.lists(
 )
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     runs=st.lists(
         st.tuples(
@@ -192,6 +192,20 @@ def test_a_server_is_pulled_from_and_pushed_to(
             # An address that leads there from anywhere.
             ((uri,),) = linked.rows("SELECT artifact_uri FROM run WHERE uid = ?", (run.info.run_id,))
             assert [(one.path, one.error) for one in copy(uri, tmp_path / "by link")] == [("best/model.txt", None)]
+
+
+def test_an_experiment_that_is_deleted_there_arrives_deleted(database: Database, stores: Stores) -> None:
+    source, into = stores.new("deleted"), stores.new("deleted-into")
+    fill(source)
+    to = client(source)
+    to.delete_experiment(to.get_experiment_by_name("vision").experiment_id)
+    pulled(database, source)
+    assert reader.runs(database) == []
+    assert pushed(database, into).new == 4
+    assert content(into) == content(source)
+    assert {one["state"][2] for key, one in content(into).items() if "models" not in key} == {"deleted"}
+    again, back = pulled(database, source), pushed(database, into)
+    assert (again.new, again.grown, back.new, back.grown, back.same, back.refused) == (0, 0, 0, 0, 4, [])
 
 
 def test_files_go_along_where_that_is_asked_for(database: Database, stores: Stores, tmp_path: Path) -> None:
@@ -272,8 +286,10 @@ def test_a_run_keeps_its_id_its_parent_and_its_state(database: Database, stores:
     assert database.rows("SELECT uid FROM run WHERE deleted_ms IS NOT NULL") == [(uids[-1],)]
 
 
-def test_a_run_that_still_goes_on_elsewhere_is_not_taken_for_lost(source: str, expdb: Expdb) -> None:
-    expdb("pull", source)
+def test_a_run_that_still_goes_on_elsewhere_is_not_taken_for_lost(
+    database: Database, source: str, expdb: Expdb
+) -> None:
+    pulled(database, source)
     listed = expdb("ls", "--format", "csv").stdout
     assert "child,vision,mlflow,running" in listed
     assert expdb("ls", "--format", "csv").stdout == listed

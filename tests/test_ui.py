@@ -259,6 +259,15 @@ def test_files_cannot_be_fetched_from_outside_their_folder(page: Page) -> None:
     assert Path(of.get_run(uid).info.artifact_uri.removeprefix("file://"), "good", "secret.txt").read_text() == "secret"
 
 
+def test_the_database_is_neither_pulled_from_nor_pushed_to_itself(page: Page) -> None:
+    expdb = expdb_in(page.folder)
+    state = "SELECT count(*), (SELECT count(*) FROM point), (SELECT count(*) FROM tag) FROM run"
+    before = expdb("sql", state, "--format", "csv").stdout
+    assert "0 new runs, 0 as they were, 17 that came from here; 0 new points" in expdb("pull", page.url).stdout
+    assert "0 new runs, 0 as they were, 17 that came from there; 0 new points" in expdb("push", page.url).stdout
+    assert expdb("sql", state, "--format", "csv").stdout == before
+
+
 # ── beginning and end ──
 
 

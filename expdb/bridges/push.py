@@ -129,15 +129,23 @@ class _Push:
 
     def _one(self, outgoing: Outgoing, pair: Counterpart | None) -> None:
         ours = self.experiments[int(outgoing.run.experiment_uid)]
+        there = self.there.get(ours.name)
         if self.request.dry_run:
-            there = self.there.get(ours.name)
             known = bool(there and self._at(outgoing, pair, self._runs(there.uid)))
             self.out.new += not known
             self.out.same += known
             return
+        if there and there.is_deleted and ours.is_deleted and pair and pair.synced_ms is not None:
+            # It was deleted once all its runs had arrived.
+            self.out.same += 1
+            return
         experiment_uid = self._experiment(ours)
         runs = self._runs(experiment_uid)
         at = self._at(outgoing, pair, runs)
+        if at is not None and at.uid == outgoing.run.uid:
+            # No other store gives a run our uid: it was pulled from there, or there is this very database behind it.
+            self.out.theirs += 1
+            return
         if at is not None and at.is_deleted:
             if not outgoing.run.is_deleted:
                 self.out.notes.append(f"{outgoing.run.name}: it is deleted there, and left alone")
