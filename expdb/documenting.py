@@ -13,7 +13,7 @@ from expdb.errors import UsageError
 from expdb.options import Db, Experiment, Runs, Where, database_path
 
 if TYPE_CHECKING:
-    from expdb.documents.syncing import Looked, Page
+    from expdb.documents.syncing import Drawn, Looked
 
 Pages = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="Markdown pages, globs, or folders of them.", show_default=False)
@@ -59,7 +59,10 @@ def new(
             raise UsageError(f"{path} is there already", hint="-o ANOTHER.md")
         page = files.new(path, posts.page(database, asked, found, path, now_ms, own))
         looked = _accepted(syncing.worked_out([page], lambda: nullcontext(database)))
-    _draw(looked)
+    drawn = syncing.draw(looked)
+    for picture in drawn:
+        picture.picture.write(picture.data)
+    _say_drawn(drawn)
     for one in looked.pages:
         files.create(one.file, one.text)
         print(f"{visible(str(path))}: {_said(one.blocks, one.blocks)}")
@@ -78,13 +81,12 @@ def sync(pages: Pages, db: Db = None) -> None:
     from expdb.reports.text import visible
 
     looked = _looked(pages, db)
-    _draw(looked)
-
-    def wrote(page: "Page", blocks: int) -> None:
+    drawn = syncing.draw(looked)
+    syncing.write(looked, drawn)
+    _say_drawn(drawn)
+    for page in looked.pages:
         if page.blocks:
-            print(f"{visible(str(page.file.path))}: {_said(page.blocks, blocks)}")
-
-    syncing.write(looked, wrote)
+            print(f"{visible(str(page.file.path))}: {_said(page.blocks, len(page.stale))}")
     _say_without(looked)
 
 
@@ -132,16 +134,13 @@ def _accepted(looked: "Looked") -> "Looked":
     return looked
 
 
-def _draw(looked: "Looked") -> None:
-    from expdb.documents import syncing
+def _say_drawn(drawn: "Sequence[Drawn]") -> None:
     from expdb.reports.text import visible
 
-    for page in looked.pages:
-        for picture, warnings in syncing.draw(page):
-            name = visible(str(page.file.path.parent / picture.name))
-            print(f"{name}: drawn")
-            for one in warnings:
-                print(f"{name}: {visible(one)}", file=sys.stderr)
+    for one in drawn:
+        print(f"{visible(str(one.path))}: drawn")
+        for warning in one.warnings:
+            print(f"{visible(str(one.path))}: {visible(warning)}", file=sys.stderr)
 
 
 def _say_without(looked: "Looked") -> None:

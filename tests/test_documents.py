@@ -7,9 +7,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 
+import drills
 import pytest
 from commands import Expdb, expdb_in
-from conftest import WriteLog
+from conftest import WriteLog, log_lines
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -42,9 +43,7 @@ def sync(tmp_path: Path, write_log: WriteLog, monkeypatch: pytest.MonkeyPatch) -
     def run(*words: str) -> syncing.Looked:
         looked = syncing.look(syncing.collect(words), lambda: SqliteDatabase(path))
         if not looked.refused:
-            for page in looked.pages:
-                list(syncing.draw(page))
-            syncing.write(looked, lambda page, written: None)
+            syncing.write(looked, syncing.draw(looked))
         return looked
 
     return run
@@ -235,7 +234,7 @@ def test_a_page_that_somebody_edits_meanwhile_is_not_overwritten(sync: Sync) -> 
     looked = syncing.look(syncing.collect(["p.md", "q.md"]), lambda: SqliteDatabase(Path("runs/expdb.db")))
     Path("q.md").write_text("what somebody wrote\n")
     with pytest.raises(InputError, match=r"q\.md: somebody changed it meanwhile"):
-        syncing.write(looked, lambda page, written: None)
+        syncing.write(looked, syncing.draw(looked))
     assert Path("q.md").read_text() == "what somebody wrote\n"
     assert "0.790" not in Path("p.md").read_text()
     assert not list(Path().glob(".*.partial"))
@@ -330,6 +329,24 @@ def test_a_picture_is_drawn_when_its_numbers_changed_or_somebody_changed_it(sync
     assert Path(name).read_bytes() != first
 
 
+def test_a_plot_that_cannot_be_drawn_leaves_every_file_as_it_was(expdb: Expdb, tmp_path: Path) -> None:
+    plots = [{"y": "test/accuracy", "file": "a.svg"}, {"y": "train/loss", "file": "b.svg", "size": "1x1", "title": "x"}]
+    text = f"so {BEST}\n\n" + "".join(f"{opening('plot', words)}\n{CLOSING}\n\n" for words in plots)
+    (tmp_path / "p.md").write_text(text)
+    done = expdb("report", "sync", "p.md")
+    assert done.returncode == 2
+    assert done.stderr.startswith("expdb: p.md:6: there is no room left for the curves")
+    assert (tmp_path / "p.md").read_text() == text
+    assert not list(tmp_path.glob("*.svg"))
+
+
+def test_a_name_that_two_runs_have_is_told_with_both(sync: Sync) -> None:
+    with SqliteDatabase(Path("runs/expdb.db"), write=True) as database, database.transaction() as connection:
+        connection.execute("UPDATE run SET name = 'a' WHERE name = 'b'")
+    Path("p.md").write_text(f"so {BEST}\n")
+    assert re.search(r"p\.md:1: 2 runs are called 'a' \(.*: [0-9a-f]{8}  first / a; [0-9a-f]{8}", refused(sync("p.md")))
+
+
 def test_a_stamped_picture_is_still_one(sync: Sync) -> None:
     Path("p.md").write_text(
         "".join(
@@ -392,14 +409,17 @@ def test_a_page_that_can_be_read_gives_its_own_bytes_again(tmp_path: Path, data:
 
 
 def test_a_read_only_page_is_refused(open_folder: Path) -> None:
-    page = open_folder / "p.md"
-    page.write_text("a")
-    read = files.read(page)
+    user, page = drills.other_user(), open_folder / "p.md"
+    (open_folder / "a.log").write_text("".join(log_lines(9)))
+    with SqliteDatabase.create(open_folder / "a.db") as database:
+        items, _ = ingest.collect([str(open_folder / "a.log")], database.address)
+        ingest.ingest(database, items, ingest.Request())
+    page.write_text(f"so {BEST}\n")
     page.chmod(0o444)
-    if os.geteuid() == 0:
-        pytest.skip("nothing is read-only to root")
-    with pytest.raises(InputError, match="read-only"):
-        read.replace("b")
+    open_folder.chmod(0o777)
+    done = drills.expdb("report", "sync", "p.md", "--db", "a.db", cwd=open_folder, user=user)
+    assert (done.returncode, done.stderr) == (1, "expdb: p.md: cannot be written: it is read-only\n")
+    assert page.read_text() == f"so {BEST}\n"
 
 
 def test_a_page_of_a_server_s_database_is_the_same(expdb: Expdb, tmp_path: Path, postgres_url: str) -> None:

@@ -127,6 +127,23 @@ def test_templates_of_ones_own_stand_beside_the_built_in_ones(expdb: Expdb, tmp_
     assert (tmp_path / "c.md").read_text() == "logs\n"
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ('[report]\ntemplates = "nowhere"', "expdb.toml:2: report.templates: there is no folder "),
+        ("[report]\ntemplates = 3", "expdb.toml:2: templates is no text: 3"),
+        ('[report]\ntemplate = "mine"', "expdb.toml:2: nothing is called 'template' in report"),
+        ('report = "mine"', "expdb.toml:1: report is no table"),
+    ],
+)
+def test_a_folder_of_templates_that_is_none_is_told_with_its_line(
+    expdb: Expdb, tmp_path: Path, said: str, expected: str
+) -> None:
+    (tmp_path / "expdb.toml").write_text(f"{said}\n")
+    done = expdb("report", "new")
+    assert (done.returncode, done.stderr.startswith(f"expdb: {expected}")) == (1, True), done.stderr
+
+
 def test_a_template_whose_markers_are_wrong_begins_no_page(expdb: Expdb, tmp_path: Path) -> None:
     (tmp_path / "t.md").write_text('a\n\n{{ marker("table", {"columns": "nothing"}) }}\n')
     done = expdb("report", "new", "-e", "logs", "--template", "t.md", "-o", "p.md")

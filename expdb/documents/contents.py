@@ -14,6 +14,7 @@ from expdb.documents import pictures, values
 from expdb.documents.markers import Marker
 from expdb.documents.pictures import Picture
 from expdb.errors import UsageError
+from expdb.listing import came
 from expdb.records import Cell, Column, Table
 from expdb.reports.markdown import inline
 from expdb.store import reader
@@ -95,7 +96,7 @@ class Contents:
 
     def _row(self, record: RunRecord, page: Path) -> tuple[Cell, ...]:
         sources = reader.sources(self._database, record.id)
-        named = "\n".join(self._place(source, page) for source in sources) or record.origin
+        named = "\n".join(self._place(source, page) for source in sources) or came(record.origin)
         lines = "\n".join(f"{source.line_first}–{source.line_last}" for source in sources)
         digests = "\n".join(source.sha256[:_DIGEST_SHOWN] for source in sources)
         return Cell(record.name), Cell(named), Cell(lines or None), Cell(digests or None)

@@ -40,8 +40,10 @@ class PageFile:
                 hint="save the page as UTF-8",
             ) from None
 
-    def check_unchanged(self) -> None:
-        """Raise InputError where the file is another one than was read."""
+    def check(self) -> None:
+        """Raise InputError where the file may not be written, or is another one than was read."""
+        if self.target.exists() and not os.access(self.target, os.W_OK):
+            raise InputError("cannot be written: it is read-only", path=str(self.path))
         try:
             is_same = self.target.read_bytes() == self.data
         except OSError:
@@ -59,8 +61,6 @@ class PageFile:
         Raises InputError where it cannot be written, or is another one than was read.
         """
         data = self.encoded(text)
-        if not os.access(self.target, os.W_OK):
-            raise InputError("cannot be written: it is read-only", path=str(self.path))
         partial = self.target.with_name(f".{self.target.name}.{os.getpid()}.partial")
         try:
             with partial.open("wb") as file:
@@ -69,7 +69,7 @@ class PageFile:
                 # A page is a person's work: it outlives a power cut.
                 os.fsync(file.fileno())
             partial.chmod(self.target.stat().st_mode & 0o7777)
-            self.check_unchanged()
+            self.check()
             partial.replace(self.target)
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror or error}", path=str(self.path)) from error

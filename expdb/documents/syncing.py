@@ -14,7 +14,7 @@ from expdb.documents.contents import Contents
 from expdb.documents.files import PageFile
 from expdb.documents.markers import Fault, Marker
 from expdb.documents.pictures import Picture
-from expdb.errors import InputError, MissingExtraError, NotFoundError, UsageError
+from expdb.errors import AmbiguousError, ExpdbError, InputError, MissingExtraError, NotFoundError, UsageError
 from expdb.store.database import Database
 
 SUFFIXES: Final = (".md", ".markdown", ".mdown", ".mkd")
@@ -43,6 +43,16 @@ class Page:
         before, after = (_lines(text) for text in (self.file.text, self.text))
         name = str(self.file.path)
         yield from difflib.unified_diff(before, after, name, f"{name} by the database", lineterm="")
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A picture ready to be written. path: as a person here would type it; warnings: what is wrong with it."""
+
+    path: Path
+    picture: Picture
+    data: bytes
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +155,7 @@ def _page(
                 if other is content.picture and not other.is_current():
                     pictures.append((marker.line, other))
         except (UsageError, NotFoundError, InputError, MissingExtraError) as error:
-            refused.append(Refusal.at(file.path, Fault(marker.line, error.message, error.hint)))
+            refused.append(Refusal.at(file.path, Fault(marker.line, error.message, _hint(error))))
             continue
         written = marker.between(content.text)
         if written != file.text[marker.start : marker.end]:
@@ -160,33 +170,45 @@ def _page(
     return Page(file, text, len(found), tuple(stale), tuple(pictures)), refused
 
 
-def draw(page: Page) -> Iterator[tuple[Picture, tuple[str, ...]]]:
-    """Draw what has to be drawn; yields each picture once it is written, with what is wrong with it.
+def _hint(error: ExpdbError) -> str | None:
+    if isinstance(error, AmbiguousError):
+        return f"{error.hint}: {'; '.join(error.candidates)}"
+    return error.hint
 
-    Raises MissingExtraError where there is nothing to draw with.
+
+def draw(looked: Looked) -> list[Drawn]:
+    """The pictures that have to be drawn, in memory.
+
+    Raises MissingExtraError where there is nothing to draw with, UsageError for what cannot be drawn.
     """
-    if page.pictures:
-        # Only who draws pays for it.
-        from expdb.reports import plot
+    wanted = [(page, line, picture) for page in looked.pages for line, picture in page.pictures]
+    if not wanted:
+        return []
+    # Only who draws pays for it.
+    from expdb.reports import plot
 
-        for _, picture in page.pictures:
+    out = []
+    for page, line, picture in wanted:
+        try:
             drawn = plot.render(picture.figure, plot.kind_of(picture.path.name))
-            picture.write(drawn.data)
-            yield picture, drawn.warnings
+        except UsageError as error:
+            raise UsageError(f"{page.file.path}:{line}: {error.message}", hint=error.hint) from error
+        out.append(Drawn(page.file.path.parent / picture.name, picture, drawn.data, drawn.warnings))
+    return out
 
 
-def write(looked: Looked, wrote: Callable[[Page, int], None]) -> None:
-    """Write the pages that are stale; `wrote` is told each page and how many of its blocks were written.
+def write(looked: Looked, drawn: Sequence[Drawn]) -> None:
+    """Write the pictures, and then the pages that show them.
 
-    Raises InputError where somebody changed a page since it was read: then none is written.
+    Raises InputError where a page is read-only or somebody changed it since it was read: then nothing is written.
     """
-    for page in looked.pages:
-        if page.stale:
-            page.file.check_unchanged()
-    for page in looked.pages:
-        if page.stale:
-            page.file.replace(page.text)
-        wrote(page, len(page.stale))
+    stale = [page for page in looked.pages if page.stale]
+    for page in stale:
+        page.file.check()
+    for one in drawn:
+        one.picture.write(one.data)
+    for page in stale:
+        page.file.replace(page.text)
 
 
 def _lines(text: str) -> list[str]:
