@@ -209,11 +209,15 @@ class _About:
 
         return min(known, key=rank, default=None)
 
-    def sentence(self) -> dict[str, str] | None:
-        """The best of all, for a sentence."""
+    def sentence(self) -> dict[str, str | None] | None:
+        """The best of all, for a sentence; a share in percent, whose sign says what the number is."""
         if self.main is None:
             return None
-        return {"title": self.main.metric, "of": str(self.main), "over": metrics.better(self.main.metric) or "max"}
+        metric = self.main.metric
+        units = {found.unit for run in self.runs if (found := run.metric(metric))}
+        is_share = bool(units) and units <= set(metrics.RATIOS)
+        way = metrics.better(metric) or "max"
+        return {"title": metric, "of": str(self.main), "over": way, "percent": "" if is_share else None}
 
     def curves(self, path: Path, engine: str) -> list[dict[str, str | None]]:
         """Metrics to draw, each with its file in a folder called after the page, and how the page links to it."""

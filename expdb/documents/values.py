@@ -7,7 +7,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Final
 
-from expdb import expressions, tables
+from expdb import compare, expressions, tables
 from expdb.errors import NotFoundError, UsageError
 from expdb.records import Cell, Table
 from expdb.reports.text import brief
@@ -38,8 +38,10 @@ def value(database: Database, words: Mapping[str, str], runs: Sequence[RunRecord
     if not words.get("of") and over != "count":
         raise UsageError("a value of what?", hint='of="best(test/accuracy)"')
     of = expressions.parse_column(words["of"]) if words.get("of") else None
-    columns = f"run{f', {of.operand}' if of else ''}"
     asked = tables.read({name: text for name, text in words.items() if name not in ("of", "over")})
+    if of is None:
+        return str(len(compare.select(database, tables.understood(asked), runs)))
+    columns = f"run, {of.operand}"
     table = tables.table(database, replace(asked, columns=columns), runs)
     if over == "count":
         return str(sum(row[-1].value is not None for row in table.rows))
