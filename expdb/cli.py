@@ -454,7 +454,8 @@ def _tell_interrupted() -> None:
     command = _command()
     if command in _TELL_THEMSELVES:
         return
-    more = "; what was stored stays stored, the same command goes on from there" if command in ("ingest", "pull", "push") else ""
+    goes_on = command in ("ingest", "pull", "push")
+    more = "; what was stored stays stored, the same command goes on from there" if goes_on else ""
     print(f"interrupted{more}", file=sys.stderr)
 
 
