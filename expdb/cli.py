@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
-from expdb import __version__, bridging, comparing, drawing, keeping, launching, reporting
-from expdb.current import current, database_at
-from expdb.errors import AmbiguousError, ExpdbError, UsageError
-from expdb.options import (
+from expdb import __version__
+from expdb.commands import bridging, comparing, drawing, keeping, launching, reporting
+from expdb.commands.current import current, database_at
+from expdb.commands.options import (
     As,
     Columns,
     Db,
@@ -29,6 +29,7 @@ from expdb.options import (
     named_groups,
     pairs,
 )
+from expdb.errors import AmbiguousError, ExpdbError, UsageError
 
 if TYPE_CHECKING:
     from expdb.address import Address
@@ -85,8 +86,8 @@ def ingest(
     db: Db = None,
 ) -> None:
     """Read training logs and report pages into the database."""
-    from expdb import feedback
     from expdb import ingest as verb
+    from expdb.commands import feedback
 
     if again and copy:
         raise UsageError("--again updates runs and --copy makes new ones; choose one")
@@ -120,8 +121,8 @@ def ingest(
 
 
 def _watch(paths: list[str], request: "Request", path: "Address", every_s: float) -> None:
-    from expdb import feedback
     from expdb import watch as verb
+    from expdb.commands import feedback
 
     if request.again or request.copy or request.dry_run or "-" in paths:
         raise UsageError("--watch adds what is new in files: without --again, --copy, --dry-run and -")
@@ -158,7 +159,8 @@ def parse(
 ) -> None:
     """Show what is understood of a file; no database is touched."""
     from expdb import explain as why
-    from expdb import feedback, parsers, plugins, preview, settings
+    from expdb import parsers, plugins, preview, settings
+    from expdb.commands import feedback
 
     settings.in_force()
     if save is not None and pattern is None:
@@ -232,7 +234,7 @@ def ls(
 @app.command()
 def show(run: Run, db: Db = None) -> None:
     """Show one run: where it came from, its metrics, sparklines."""
-    from expdb import feedback
+    from expdb.commands import feedback
     from expdb.store import reader
 
     with current(database_path(db)) as database:
@@ -251,7 +253,8 @@ def blame(
     db: Db = None,
 ) -> None:
     """Show file, line and text that values were read from."""
-    from expdb import feedback, provenance
+    from expdb import provenance
+    from expdb.commands import feedback
     from expdb.store import reader
 
     with current(database_path(db)) as database:
@@ -263,7 +266,7 @@ def blame(
 def diff(a: Run, b: Run, format_name: Format = None, output: Output = None, db: Db = None) -> None:
     """Show what differs between two runs: params, environment, code, results."""
     from expdb import diff as verb
-    from expdb import differences
+    from expdb.commands import differences
 
     with current(database_path(db)) as database:
         found = verb.diff(database, a, b)

@@ -12,11 +12,11 @@ from typing import Any
 
 from expdb import datafiles, metrics
 from expdb.compare import select
+from expdb.compare.query import Query
 from expdb.datafiles import FORMATS, Content, Format, Kind, Values
 from expdb.errors import UsageError
 from expdb.expressions import Condition
 from expdb.listing import tags_for_people
-from expdb.query import Query
 from expdb.records import Unit
 from expdb.store import columns
 from expdb.store.database import Database

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from expdb.compare import Query, select
-from expdb.evaluation import longest_curve
+from expdb.compare.evaluation import longest_curve
 from expdb.expressions import Condition
 from expdb.records import BOOKKEEPING_TAGS, Cell, Column, Table
 from expdb.store.database import Database

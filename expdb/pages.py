@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from expdb import __version__, compare, metrics, settings, tables
+from expdb import __version__, compare, metrics, settings
+from expdb.compare import tables
+from expdb.compare.evaluation import direction, stated
 from expdb.errors import NotFoundError, UsageError
-from expdb.evaluation import direction, stated
 from expdb.expressions import ColumnExpr, Name, Selection, StepOf, parse_operand
 from expdb.records import REPORTED, Column, Unit
 from expdb.reports.page import Origin, Page, PageCurve, PageMetric, PageRun

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Literal, get_args
 
-from expdb import compare, metrics, tables
+from expdb import compare, metrics
+from expdb.compare import tables
+from expdb.compare.evaluation import Evaluation
+from expdb.compare.grouping import Grouping
+from expdb.compare.query import Query
+from expdb.compare.sheets import Sheet
 from expdb.curves import Curve, ends_of, interpolated, mean_of, running_mean
 from expdb.errors import NotFoundError, UsageError
-from expdb.evaluation import Evaluation
 from expdb.figures import Figure, Level, Panel, Series
-from expdb.grouping import Grouping
-from expdb.query import Query
 from expdb.records import REPORTED, Unit
 from expdb.reports.text import brief
-from expdb.sheets import Sheet
 from expdb.stats import mean_std
 from expdb.store import columns
 from expdb.store.database import Database

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expdb import grouping, ingest, tables
+from expdb import ingest
+from expdb.compare import grouping, tables
+from expdb.compare.tables import Asked
 from expdb.errors import ExpressionError, NotFoundError, UsageError
 from expdb.records import Cell, Table
 from expdb.reports import render
 from expdb.store import editing, reader
 from expdb.store.sqlite import SqliteDatabase as Database
-from expdb.tables import Asked
 
 Run = Callable[..., None]
 

@@ -448,7 +448,8 @@ def test_asides_are_left_out_and_counted(
     capsys: pytest.CaptureFixture[str],
     dry_run: bool,
 ) -> None:
-    from expdb import feedback, preview
+    from expdb import preview
+    from expdb.commands import feedback
 
     readers: dict[str, parsers.Parser] = {"with asides": WithAsides()}
     monkeypatch.setattr(plugins, "all_parsers", lambda: readers)

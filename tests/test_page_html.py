@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pages import ESCAPING, HOSTILE, NOW, project, write_page
 
-from expdb import metrics, pages, provenance, tables
+from expdb import metrics, pages, provenance
+from expdb.compare import tables
 from expdb.errors import MissingExtraError
 from expdb.expressions import StepOf, parse_operand
 from expdb.reports import page as written

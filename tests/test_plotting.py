@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 import expdb
 from expdb import plotting
 from expdb.compare import select
+from expdb.compare.query import Query
 from expdb.curves import Curve, ends_of, interpolated, mean_of, running_mean
 from expdb.errors import ExpressionError, NotFoundError, UsageError
 from expdb.figures import Figure, Series
 from expdb.plotting import Asked
-from expdb.query import Query
 from expdb.stats import mean_std, student_95
 from expdb.store.database import Database
 from expdb.store.sqlite import SqliteDatabase

@@ -9,9 +9,10 @@ from conftest import requires
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from expdb import ingest, originals
+from expdb import ingest
+from expdb.compare import originals
+from expdb.compare.originals import Original, place_of
 from expdb.errors import InputError, NotFoundError
-from expdb.originals import Original, place_of
 from expdb.parsers.pages.markup import cells, spans
 from expdb.store import editing, reader
 from expdb.store.sqlite import SqliteDatabase as Database

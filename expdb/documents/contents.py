@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from expdb import compare, plotting, reports, tables
+from expdb import compare, plotting, reports
+from expdb.compare import tables
 from expdb.documents import pictures, values
 from expdb.documents.markers import Marker
 from expdb.documents.pictures import Picture

@@ -8,11 +8,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Final
 
-from expdb import compare, metrics, sheets, tables
+from expdb import compare, metrics
+from expdb.compare import sheets, tables
+from expdb.compare.evaluation import is_field
 from expdb.documents import markers
 from expdb.documents.markers import CLOSING
 from expdb.errors import NotFoundError, UsageError
-from expdb.evaluation import is_field
 from expdb.expressions import ColumnExpr, Name, Selection
 from expdb.records import REPORTED
 from expdb.reports import template

@@ -7,7 +7,8 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Final
 
-from expdb import compare, expressions, tables
+from expdb import compare, expressions
+from expdb.compare import tables
 from expdb.errors import NotFoundError, UsageError
 from expdb.records import Cell, Table
 from expdb.reports.text import brief

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from expdb.commands.options import Db, Experiment, Runs, Where, database_path
 from expdb.errors import UsageError
-from expdb.options import Db, Experiment, Runs, Where, database_path
 
 if TYPE_CHECKING:
     from expdb.documents.syncing import Drawn, Looked
@@ -40,7 +40,7 @@ def new(
 ) -> None:
     """Begin a post: front matter, configuration, curves and results as living markers, and findings to be written."""
     from expdb import settings
-    from expdb.current import current
+    from expdb.commands.current import current
     from expdb.documents import files, posts, syncing
     from expdb.reports.text import visible
 
@@ -115,7 +115,7 @@ def check(pages: Pages, db: Db = None) -> None:
 
 def _looked(words: Sequence[str], db: str | None) -> "Looked":
     """What the pages should say; leaves with code 1 where a marker cannot be understood."""
-    from expdb.current import current
+    from expdb.commands.current import current
     from expdb.documents import syncing
 
     return _accepted(syncing.look(syncing.collect(words), lambda: current(database_path(db))))

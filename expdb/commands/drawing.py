@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from expdb.current import current
+from expdb.commands.current import current
+from expdb.commands.options import Db, Experiment, Runs, Where, database_path
 from expdb.errors import UsageError
-from expdb.options import Db, Experiment, Runs, Where, database_path
 
 if TYPE_CHECKING:
     from expdb.figures import Figure

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from expdb import finishing
+from expdb.compare import finishing
+from expdb.compare.evaluation import Evaluation
+from expdb.compare.query import Query
+from expdb.compare.sheets import Sheet
 from expdb.errors import NotFoundError
-from expdb.evaluation import Evaluation
 from expdb.expressions import ColumnExpr, Selection
-from expdb.query import Query
 from expdb.records import Table
-from expdb.sheets import Sheet
 from expdb.store import reader
 from expdb.store.database import Database
 from expdb.store.reader import RunRecord

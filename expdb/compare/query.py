@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from expdb.compare.grouping import Grouping
 from expdb.expressions import ColumnExpr, Condition, Function, Operand
-from expdb.grouping import Grouping
 
 
 class Rule(NamedTuple):

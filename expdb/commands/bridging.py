@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from expdb.commands.options import Db, Experiment, Runs, Where, database_path
 from expdb.errors import UsageError
-from expdb.options import Db, Experiment, Runs, Where, database_path
 
 if TYPE_CHECKING:
     from expdb.bridges.pull import Outcome as Pulled
@@ -48,7 +48,8 @@ def pull(
     how = next((one for one in verb.ARTIFACTS if one == artifacts), None)
     if how is None:
         raise UsageError(f"--artifacts {artifacts}: not known", hint=f"one of: {', '.join(verb.ARTIFACTS)}")
-    from expdb import feedback, settings
+    from expdb import settings
+    from expdb.commands import feedback
     from expdb.runners.folder import root_of
     from expdb.store.opening import exists, open_database
 
@@ -77,9 +78,10 @@ def push(
     db: Db = None,
 ) -> None:
     """Bring runs to another MLflow store; without RUN, -e and -w all. Later only what is new."""
-    from expdb import compare, expressions, feedback, settings
+    from expdb import compare, expressions, settings
     from expdb.bridges import push as verb
     from expdb.bridges.remote import open_store
+    from expdb.commands import feedback
     from expdb.runners.folder import root_of
     from expdb.store.opening import open_database
 
@@ -99,7 +101,7 @@ def push(
 
 
 def _pushed(found: "Pushed", dry_run: bool) -> None:
-    from expdb.feedback import tell
+    from expdb.commands.feedback import tell
     from expdb.reports.text import visible
 
     for line in (*found.refused, *found.notes):
@@ -121,7 +123,7 @@ def _pushed(found: "Pushed", dry_run: bool) -> None:
 
 
 def _pulled(found: "Pulled", dry_run: bool) -> None:
-    from expdb.feedback import tell
+    from expdb.commands.feedback import tell
     from expdb.reports.text import visible
 
     for line in found.refused:
@@ -151,8 +153,8 @@ def ui(
 ) -> None:
     """Show the database on MLflow's page, until Ctrl-C; its clients can log there, too."""
     from expdb.bridges import serving
-    from expdb.current import current
-    from expdb.feedback import tell
+    from expdb.commands.current import current
+    from expdb.commands.feedback import tell
 
     database = database_path(db)
     current(database).close()

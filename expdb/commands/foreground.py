@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from expdb import compare, dispatch, evaluation, live, metrics
+from expdb import compare, dispatch, live, metrics
 from expdb.address import Address
+from expdb.compare import evaluation
 from expdb.errors import ExpdbError
 from expdb.invocation import shown_command
 from expdb.launch import Planned

@@ -8,10 +8,10 @@ from typing import Final
 
 from expdb import expressions
 from expdb.compare import compare, select
+from expdb.compare.grouping import Grouping
+from expdb.compare.query import Query, Rule
 from expdb.errors import UsageError
 from expdb.expressions import ColumnExpr, Function, Name
-from expdb.grouping import Grouping
-from expdb.query import Query, Rule
 from expdb.records import Table
 from expdb.store.database import Database
 from expdb.store.reader import RunRecord

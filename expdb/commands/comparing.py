@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Final, Optional
 
 import typer
 
-from expdb.current import current
+from expdb.commands.current import current
+from expdb.commands.options import Db, Experiment, Format, Output, Runs, Where, database_path
 from expdb.errors import InputError, NotFoundError, UsageError
-from expdb.options import Db, Experiment, Format, Output, Runs, Where, database_path
 
 if TYPE_CHECKING:
-    from expdb.tables import Asked
+    from expdb.compare.tables import Asked
 
 PRESERVE: Final = "preserve"
 
@@ -70,7 +70,7 @@ def compare(
     db: Db = None,
 ) -> None:
     """Compare runs: a table for terminal, blog, paper or spreadsheet."""
-    from expdb import tables
+    from expdb.compare import tables
     from expdb.reports.output import show
 
     asked = tables.Asked(
@@ -104,7 +104,7 @@ def _preserve(
     asked: "Asked", like: str | None, style: str | None, format_name: str | None, output: Path | None, db: str | None
 ) -> None:
     """Print tables as their pages wrote them, with what the database says now."""
-    from expdb import originals, tables
+    from expdb.compare import originals, tables
     from expdb.reports.output import write_bytes
 
     tables.check_selection(asked)
@@ -127,7 +127,7 @@ def _write_back(
     asked: "Asked", like: str | None, format_name: str | None, style: str | None, output: Path | None, db: str | None
 ) -> None:
     """Bring the tables of a page up to the database, in the page's own file."""
-    from expdb import originals, tables
+    from expdb.compare import originals, tables
     from expdb.reports.output import write_bytes
     from expdb.reports.text import visible
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from typer.core import TyperCommand
 
+from expdb.commands.options import Db, Experiment, Format, Output, Params, Run, Tags, database_path, pairs
 from expdb.errors import ExpdbError, NotFoundError, UsageError
-from expdb.options import Db, Experiment, Format, Output, Params, Run, Tags, database_path, pairs
 
 if TYPE_CHECKING:
     from expdb.address import Address
@@ -145,7 +145,7 @@ def _is_fed() -> bool:
 
 def _followed(folder: "RunFolder", database: "Address", *, stops: bool, skip: bool = False) -> int:
     """Show the run to its end; the code to leave with."""
-    from expdb import foreground
+    from expdb.commands import foreground
     from expdb.reports.text import visible
 
     spec = folder.spec()
@@ -160,7 +160,8 @@ def _sweep(
     order: "Order", planned: Sequence["Planned"], database: "Address", *, detach: bool, again: bool, dry_run: bool
 ) -> int:
     """Several runs, or one that has to wait: through the queue."""
-    from expdb import dispatch, foreground, launch, live
+    from expdb import dispatch, launch, live
+    from expdb.commands import foreground
     from expdb.reports.terminal import print_table
     from expdb.reports.text import visible
     from expdb.runners import folder as folders
@@ -219,7 +220,8 @@ def _sweep(
 
 def queue(format_name: Format = None, output: Output = None, db: Db = None) -> None:
     """List the runs that wait or run, in the order of the queue."""
-    from expdb import dispatch, foreground, live
+    from expdb import dispatch, live
+    from expdb.commands import foreground
     from expdb.reports.output import show
 
     path = database_path(db)

@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from expdb import grouping, metrics
+from expdb import metrics
+from expdb.compare import grouping
+from expdb.compare.evaluation import Evaluation, Value, direction, epochs
+from expdb.compare.finishing import N
+from expdb.compare.grouping import Group, Grouping
+from expdb.compare.query import Query
 from expdb.errors import UsageError
-from expdb.evaluation import Evaluation, Value, direction, epochs
 from expdb.expressions import ColumnExpr, Name, Selection, StepOf, metrics_in
-from expdb.finishing import N
-from expdb.grouping import Group, Grouping
-from expdb.query import Query
 from expdb.records import REPORTED, Cell, Column, Table
 from expdb.reports.text import brief
 from expdb.store.reader import RunRecord

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from expdb.commands.options import Db, Experiment, Where, database_path
 from expdb.errors import NotFoundError, OutdatedError
-from expdb.options import Db, Experiment, Where, database_path
 
 if TYPE_CHECKING:
     from expdb.store.merging import Merged
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def info(db: Db = None) -> None:
     """Show where the database is and what it holds."""
-    from expdb import feedback
+    from expdb.commands import feedback
     from expdb.store import upkeep
     from expdb.store.opening import open_database
 
@@ -25,7 +25,7 @@ def info(db: Db = None) -> None:
 
 def check(db: Db = None) -> None:
     """Check summaries against points, and sources against files."""
-    from expdb import feedback
+    from expdb.commands import feedback
     from expdb.store import upkeep
     from expdb.store.opening import open_database
 
@@ -77,7 +77,8 @@ def merge(
     """Bring the runs of another database into this one: laptop and server. Again and again, as they grow."""
     import tempfile
 
-    from expdb import feedback, settings
+    from expdb import settings
+    from expdb.commands import feedback
     from expdb.store import merging
     from expdb.store.opening import exists, open_database
 
@@ -117,7 +118,7 @@ def export(
     """Write runs, params, tags, metrics and points as tables for pandas, R and spreadsheets."""
     from expdb import export as verb
     from expdb import expressions
-    from expdb.current import current
+    from expdb.commands.current import current
     from expdb.reports.text import visible
 
     condition = expressions.parse_condition(where) if where else None

@@ -7,10 +7,10 @@ from typing import Annotated, Optional
 
 import typer
 
-from expdb import documenting
-from expdb.current import current
+from expdb.commands import documenting
+from expdb.commands.current import current
+from expdb.commands.options import Db, Experiment, Runs, Where, database_path
 from expdb.errors import UsageError
-from expdb.options import Db, Experiment, Runs, Where, database_path
 
 STDOUT = Path("-")
 # What opens at once on a phone.
@@ -61,7 +61,8 @@ def page(
     db: Db = None,
 ) -> None:
     """Write one HTML file that needs nothing else: a table to sort and filter, curves, and where numbers came from."""
-    from expdb import pages, tables
+    from expdb import pages
+    from expdb.compare import tables
     from expdb.reports import page as written
     from expdb.reports.output import write
     from expdb.reports.text import visible
