@@ -197,6 +197,11 @@ class Database(ABC):
         """Write all of it into a new file of SQLite's. Raises UsageError where that is another program's work."""
 
 
+def begun(now_ms: int) -> str:
+    """What says, in a database that was just made, since when its first experiment exists."""
+    return f"UPDATE experiment SET created_ms = {now_ms:d}, updated_ms = {now_ms:d} WHERE id = 0"
+
+
 def to_stderr(message: str) -> None:
     """The place for messages, where no other is named."""
     print(message, file=sys.stderr)

@@ -14,10 +14,11 @@ from itertools import count, groupby, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from expdb import settings
 from expdb.address import Server
 from expdb.errors import DatabaseError, MissingExtraError, NotFoundError, UsageError, need
 from expdb.records import Curve
-from expdb.store.database import Answer, Cursor, Database, Row, Value, check_version, no_text, stated_version
+from expdb.store.database import Answer, Cursor, Database, Row, Value, begun, check_version, no_text, stated_version
 from expdb.store.statements import INSERT_METRIC, UNANSWERED
 
 if TYPE_CHECKING:
@@ -385,7 +386,7 @@ def create_schema(server: Server) -> None:
             connection.execute("BEGIN")
             connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
             ((there,),) = connection.execute("SELECT to_regclass('meta')").fetchall()
-            for text in statements("postgresql") if there is None else ():
+            for text in (*statements("postgresql"), begun(settings.now_ms())) if there is None else ():
                 connection.execute(text)
             connection.execute("COMMIT")
         finally:

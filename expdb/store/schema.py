@@ -169,8 +169,8 @@ class Point(SQLModel, table=True):
 class Source(SQLModel, table=True):
     """What runs were read from. sha256, size_bytes and line_count end at the last line feed taken in.
 
-    tail_sha256: of an unterminated last line, which is read and replaced when it grows. content: a page,
-    compressed by zlib, so that it can be quoted after it changed; logs stay where they are.
+    tail_sha256: of an unterminated last line, which is read and replaced when it grows. ingested_ms: when it was first
+    taken in. content: a page, compressed by zlib, so that it can be quoted after it changed; logs stay where they are.
     """
 
     __tablename__ = "source"

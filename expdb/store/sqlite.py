@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import ClassVar, Self
 from uuid import uuid4
 
+from expdb import settings
 from expdb.errors import DatabaseError, NotFoundError, UsageError
 from expdb.records import Curve
 from expdb.store import statements
-from expdb.store.database import Answer, Database, Row, Value, check_version, no_text, stated_version, to_stderr
+from expdb.store.database import Answer, Database, Row, Value, begun, check_version, no_text, stated_version, to_stderr
 
 BUSY_S = 5.0
 # A blank file stays blank for this long where its creator has been kept waiting.
@@ -341,7 +342,7 @@ def _fill(path: Path, texts: Sequence[str]) -> None:
         # Two creators may meet here: one makes the tables, the other waits and finds them.
         connection.execute("BEGIN IMMEDIATE")
         if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-            for text in texts:
+            for text in (*texts, begun(settings.now_ms())):
                 connection.execute(text)
         connection.execute("COMMIT")
     finally:

@@ -49,7 +49,7 @@ PUT_SOURCE = (
     " ingested_ms, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
     " sha256 = excluded.sha256, tail_sha256 = excluded.tail_sha256, size_bytes = excluded.size_bytes,"
     " line_count = excluded.line_count, format = excluded.format, parser_version = excluded.parser_version,"
-    " encoding = excluded.encoding, unparsed = excluded.unparsed, ingested_ms = excluded.ingested_ms,"
+    " encoding = excluded.encoding, unparsed = excluded.unparsed,"
     " content = excluded.content"
 )
 SOURCE_BY_DIGEST = (
