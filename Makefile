@@ -12,6 +12,11 @@ PYTEST = $(BIN)/python -m pytest
 # Files of tests that run at a time; many of them wait for processes more than they compute.
 JOBS ?= 3
 
+# COVERAGE=1 counts the lines that run, in processes that tests start, too, which takes as long again.
+ifdef COVERAGE
+COUNTING = --cov --cov-report=term:skip-covered --cov-fail-under=90
+endif
+
 # uv where it is on the PATH, pip otherwise; both read the same files.
 ifdef UV
 CREATE = $(UV) venv --quiet --python $(PYTHON) $(VENV)
@@ -45,7 +50,7 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -m "not soak" -n $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(PYTEST) -m "not soak" -n $(JOBS) --dist loadfile $(COUNTING)
 
 soak: $(VENV)/.dev
 	$(PYTEST) -m soak -s
