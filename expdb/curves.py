@@ -19,7 +19,8 @@ class Curve:
 
 @dataclass(slots=True)
 class Mean:
-    """The mean of curves; columns of one length."""
+    """The mean of curves; columns of one length. counts: how many curves have a finite value there; the band is NaN
+    where that is one alone."""
 
     x: list[float] = field(default_factory=list)
     y: list[float] = field(default_factory=list)
@@ -72,8 +73,19 @@ def interpolated(curve: Curve, grid: Sequence[float]) -> Curve:
     return replace(curve, x=x, y=y)
 
 
+def meet(curves: Sequence[Curve]) -> bool:
+    """Whether any two of the curves have values over a common stretch."""
+    ordered = sorted(curves, key=lambda one: (one.x[0], one.x[-1]))
+    reached = -math.inf
+    for one in ordered:
+        if one.x[0] <= reached:
+            return True
+        reached = max(reached, one.x[-1])
+    return False
+
+
 def mean_of(curves: Sequence[Curve], band: str) -> Mean:
-    """The mean at every place that two of the curves have, or the one that there is, have a finite value at."""
+    """The mean at every place of the curves, of those that have a finite value there; NaN where none has."""
     at: dict[float, list[float]] = {}
     for one in curves:
         for x, y in zip(one.x, one.y, strict=True):
@@ -83,9 +95,6 @@ def mean_of(curves: Sequence[Curve], band: str) -> Mean:
     out = Mean()
     for x in sorted(at):
         values = at[x]
-        # One run of several alone is no mean of theirs.
-        if len(values) == 1 and len(curves) > 1:
-            continue
         low, mean, high = _band(values, band) if values else (math.nan, math.nan, math.nan)
         for column, number in ((out.x, x), (out.y, mean), (out.low, low), (out.high, high)):
             column.append(number)
@@ -95,7 +104,9 @@ def mean_of(curves: Sequence[Curve], band: str) -> Mean:
 
 def _band(values: Sequence[float], band: str) -> tuple[float, float, float]:
     mean, std = mean_std(values)
-    if std is None or band == "none":
+    if std is None:
+        return math.nan, mean, math.nan
+    if band == "none":
         return mean, mean, mean
     if band == "minmax":
         return min(values), mean, max(values)

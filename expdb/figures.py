@@ -17,6 +17,7 @@ class Series:
     metric in the panel, its line style. x ascends strictly. low, high: the band around y, None where there is none.
     faint: the values before they were smoothed, else None. counts: how many runs each y is the mean of, None for a run
     of its own. runs: how many runs the line stands for. diverged: the last finite points before values that are not.
+    broken: how many runs more diverged, and are in no mean.
     """
 
     label: str
@@ -30,6 +31,7 @@ class Series:
     counts: Sequence[int] | None = None
     runs: int = 1
     diverged: tuple[tuple[float, float], ...] = ()
+    broken: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,8 @@ class Figure:
             yield from panel.drawn()
 
     def captions(self) -> dict[int, str]:
-        """What each colour stands for, by its place: the label and, for a mean, over how many runs: `lr=0.1 (n=2–3)`;
-        curves before what has none."""
+        """What each colour stands for, by its place: the label and, for a mean, over how many runs:
+        `lr=0.1 (n=2–3, 1 diverged)`; curves before what has none."""
         drawn: dict[int, list[Series | Level]] = {}
         for one in self.drawn():
             drawn.setdefault(one.place, []).append(one)
@@ -107,6 +109,9 @@ def _caption(found: Sequence[Series | Level]) -> str:
     if numbers:
         least, most = min(numbers), max(numbers)
         told.append(f"n={least}" if least == most else f"n={least}–{most}")
+    broken = max((one.broken for one in found if isinstance(one, Series)), default=0)
+    if broken:
+        told.append(f"{broken} diverged")
     if all(isinstance(one, Level) for one in found):
         told.append("reported")
     return f"{found[0].label} ({', '.join(told)})" if told else found[0].label

@@ -2,18 +2,18 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Literal, get_args
 
 from expdb import compare, metrics
 from expdb.compare import tables
-from expdb.compare.evaluation import Evaluation
+from expdb.compare.evaluation import Evaluation, has_diverged
 from expdb.compare.grouping import Grouping
 from expdb.compare.query import Query
 from expdb.compare.sheets import Sheet
-from expdb.curves import Curve, ends_of, interpolated, mean_of, running_mean
+from expdb.curves import Curve, ends_of, interpolated, mean_of, meet, running_mean
 from expdb.errors import NotFoundError, UsageError
 from expdb.figures import Figure, Level, Panel, Series
 from expdb.records import REPORTED, Unit
@@ -193,6 +193,15 @@ def _first_result(records: Sequence[RunRecord]) -> str:
     return min(found, key=rank)
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Which line of the figure: see Series."""
+
+    label: str
+    place: int
+    variant: int
+
+
 @dataclass(slots=True)
 class _Points:
     """A run's curve as it is read: y by x, in order of arrival."""
@@ -345,17 +354,25 @@ class _Drawing:
         series: list[Series] = []
         levels: list[Level] = []
         hidden: list[str] = []
+        grouped = self.asked.group_by is not None
         for variant, name in enumerate(names):
             for place, (label, runs) in enumerate(groups):
                 found = [(run, one) for run in runs if (one := here.get((name, run)))]
-                curves = [c for run, one in found if (c := self._curve(run, one, unit, scale, hidden))]
-                level = _level(label, place, variant, [one for _, one in found if one.kind == REPORTED], unit)
+                curves = [(run, c) for run, one in found if (c := self._curve(run, one, unit, scale, hidden))]
+                broken = {run for run, one in found if grouped and has_diverged(self.records[run], one)}
+                stated = [one for run, one in found if one.kind == REPORTED and run not in broken]
+                level = _level(label, place, variant, stated, unit)
                 if level and not (self.asked.log and level.value <= 0):
                     levels.append(level)
                 elif level:
                     hidden.append(label)
-                if curves:
-                    series.append(self._series(label, place, variant, curves))
+                self._say_broken(label, name, runs, broken)
+                if curves and grouped:
+                    sound = [curve for run, curve in curves if run not in broken]
+                    fallen = [curve for run, curve in curves if run in broken]
+                    series.append(self._mean(_Line(label, place, variant), sound, fallen))
+                elif curves:
+                    series.append(self._alone(_Line(label, place, variant), curves[0][1]))
         if levels:
             self.rules["horizontal: reported on a page, without its curve"] = None
         if any(one.diverged for one in series):
@@ -393,33 +410,54 @@ class _Drawing:
             ends = tuple(end for end in ends if end[1] > 0)
         return Curve(x, y, ends)
 
-    def _series(self, label: str, place: int, variant: int, curves: list[Curve]) -> Series:
-        ends = tuple(end for one in curves for end in one.ends)
-        smooth = self.asked.smooth if self.asked.smooth and self.asked.smooth > 1 else None
-        smoothed = [replace(one, y=running_mean(one.y, smooth)) for one in curves] if smooth else curves
-        if not self.asked.group_by:
-            (one,) = smoothed
-            return Series(label, place, one.x, one.y, variant, faint=curves[0].y if smooth else None, diverged=ends)
+    def _say_broken(self, label: str, name: str, runs: Sequence[int], broken: Collection[int]) -> None:
+        """Name the runs that diverged, as a table of means does."""
+        if broken:
+            names = [self.records[run].name for run in sorted(broken)]
+            are = "is" if len(names) == 1 else "are"
+            share = f"{len(names)} of {len(runs)} runs diverged and {are} in no mean: {_named(names)}"
+            # For each metric, because it may be its own values that broke.
+            self.remarks.append(f"{label}, {name}: {share}" if len(self.names) > 1 else f"{label}: {share}")
+
+    def _alone(self, line: _Line, curve: Curve) -> Series:
+        """A run's own curve."""
+        y = running_mean(curve.y, self._smooth) if self._smooth else curve.y
+        faint = curve.y if self._smooth else None
+        return Series(line.label, line.place, curve.x, y, line.variant, faint=faint, diverged=curve.ends)
+
+    @property
+    def _smooth(self) -> int | None:
+        return self.asked.smooth if self.asked.smooth and self.asked.smooth > 1 else None
+
+    def _mean(self, line: _Line, sound: Sequence[Curve], fallen: Sequence[Curve]) -> Series:
+        """The mean of the runs that did not diverge; of none a line that is nowhere, whose ends are marked."""
+        curves = sound or [replace(one, y=[math.nan] * len(one.y)) for one in fallen]
+        if self._smooth:
+            curves = [replace(one, y=running_mean(one.y, self._smooth)) for one in curves]
         band = self.asked.band
-        mean = mean_of(self._on_one_grid(label, smoothed), band)
+        mean = mean_of(self._on_one_grid(line.label, curves), band)
         self.rules[_BANDS[band]] = None
+        if alone := sum(n == 1 for n in mean.counts) if len(sound) > 1 else 0:
+            share = f"{alone:,} of {len(mean.counts):,} values are those of one run alone"
+            self.remarks.append(f"{line.label}: {share} (n=1, without a band)")
         has_band = band != "none" and any(low < high for low, high in zip(mean.low, mean.high, strict=True))
         return Series(
-            label,
-            place,
+            line.label,
+            line.place,
             mean.x,
             mean.y,
-            variant,
+            line.variant,
             low=mean.low if has_band else None,
             high=mean.high if has_band else None,
             counts=mean.counts,
-            runs=len(curves),
-            diverged=ends,
+            runs=len(sound),
+            diverged=tuple(end for one in (*sound, *fallen) for end in one.ends),
+            broken=len(fallen),
         )
 
-    def _on_one_grid(self, label: str, curves: list[Curve]) -> list[Curve]:
-        """The curves as they are where they share most of their steps, else interpolated."""
-        if len(curves) < 2:
+    def _on_one_grid(self, label: str, curves: Sequence[Curve]) -> Sequence[Curve]:
+        """The curves as they are where they share most of their steps, or lie behind each other; else interpolated."""
+        if not meet(curves):
             return curves
         seen = Counter(x for one in curves for x in one.x)
         shared = sum(count > 1 for count in seen.values())
@@ -434,7 +472,9 @@ class _Drawing:
         else:
             low, high = min(seen), max(seen)
             last = _MOST_INTERPOLATED - 1
-            grid = [low + (high - low) * i / last for i in range(last)] + [high]
+            even = [low + (high - low) * i / last for i in range(last)] + [high]
+            # However short a curve is, its ends are places of the grid.
+            grid = sorted({*even, *(x for one in curves for x in (one.x[0], one.x[-1]))})
         return [interpolated(one, grid) for one in curves]
 
 

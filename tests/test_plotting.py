@@ -19,6 +19,7 @@ from expdb.curves import Curve, ends_of, interpolated, mean_of, running_mean
 from expdb.errors import ExpressionError, NotFoundError, UsageError
 from expdb.figures import Figure, Series
 from expdb.plotting import Asked
+from expdb.reports import chart, plot
 from expdb.stats import mean_std, student_95
 from expdb.store.database import Database
 from expdb.store.sqlite import SqliteDatabase
@@ -91,22 +92,60 @@ def test_a_mean_says_how_many_runs_it_is_of_and_leaves_out_what_diverged(databas
     figure = drawn(database, y="loss", group_by="all-but:seed")
     few, many = figure.panels[0].series
     # Numbers in their order, whatever was read first.
-    assert figure.captions() == {0: "lr=0.01 (n=1)", 1: "lr=0.1 (n=2–3)"}
-    assert list(many.y) == [4.0, 3.0, 2.0]
-    assert many.counts == [3, 3, 2]
+    assert figure.captions() == {0: "lr=0.01 (n=1)", 1: "lr=0.1 (n=2, 1 diverged)"}
+    # Not before it diverged either, as in a table.
+    assert list(many.y) == [3.5, 2.5, 2.0]
+    assert many.counts == [2, 2, 2]
     assert many.low is not None
-    assert list(many.low) == pytest.approx([3.0, 2.0, 2.0 - math.sqrt(2)])
+    assert list(many.low) == pytest.approx([3.5 - math.sqrt(0.5), 2.5 - math.sqrt(0.5), 2.0 - math.sqrt(2)])
     assert list(many.diverged) == [(1, 4.0)]
+    assert "lr=0.1: 1 of 3 runs diverged and is in no mean: lr0.1_1" in figure.remarks
     assert "×: what follows is not a finite number, and in no mean" in figure.rules
     # One run has no deviation, and no band.
     assert few.low is None
     assert "mean ± sample standard deviation over n runs" in figure.rules
 
 
-def test_shorter_runs_end_a_mean_where_fewer_than_two_are_left(database: Database, seeds: Seeds) -> None:
+def test_a_run_whose_loss_diverged_is_in_no_mean_of_another_metric(database: Database, seeds: Seeds) -> None:
+    seeds("1", [3.0, 2.0, 1.0], [5.0, "nan", "nan"], [5.0, "nan", 4.0])
+    figure = drawn(database, y="test/accuracy", group_by="lr")
+    # What broke and was mended is a result.
+    assert only(figure).counts == [2, 2, 2]
+    assert figure.captions() == {0: "lr=1 (n=2, 1 diverged)"}
+    assert "lr=1: 1 of 3 runs diverged and is in no mean: lr1_1" in figure.remarks
+
+
+def test_a_group_of_which_all_diverged_is_named_and_has_no_line(database: Database, seeds: Seeds) -> None:
+    seeds("1", [3.0, "nan"], [5.0, "nan"])
+    seeds("2", [3.0, 1.0], [5.0, 1.0])
+    figure = drawn(database, y="loss", group_by="lr")
+    assert figure.captions() == {0: "lr=1 (2 diverged)", 1: "lr=2 (n=2)"}
+    broken, _ = figure.panels[0].series
+    assert all(math.isnan(y) for y in broken.y)
+    assert list(broken.diverged) == [(0, 3.0), (0, 5.0)]
+
+
+def test_what_one_run_alone_has_is_drawn_as_that_without_a_band(database: Database, seeds: Seeds) -> None:
     seeds("1", [1.0, 1.0, 1.0, 1.0], [3.0, 3.0], [5.0, 5.0, 5.0])
-    series = only(drawn(database, y="loss", group_by="lr"))
-    assert (list(series.x), list(series.y), series.counts) == ([0, 1, 2], [3.0, 3.0, 3.0], [3, 3, 2])
+    figure = drawn(database, y="loss", group_by="lr")
+    series = only(figure)
+    assert (list(series.x), list(series.y)) == ([0, 1, 2, 3], [3.0, 3.0, 3.0, 1.0])
+    assert series.counts == [3, 3, 2, 1]
+    assert series.low is not None
+    assert math.isnan(series.low[3])
+    assert figure.captions() == {0: "lr=1 (n=1–3)"}
+    assert figure.remarks == ("lr=1: 1 of 4 values are those of one run alone (n=1, without a band)",)
+
+
+def test_runs_that_lie_behind_each_other_are_drawn_as_they_are(database: Database, write_log: WriteLog) -> None:
+    logs = write_log("logs/a.log", epochs=5), write_log("logs/b.log", epochs=5, first=5)
+    take(database, *logs, params={"lr": "1"})
+    figure = drawn(database, y="test/accuracy", group_by="lr")
+    series = only(figure)
+    assert (list(series.x), series.counts, series.low) == (list(range(10)), [1] * 10, None)
+    assert not any("interpolated" in one for one in (*figure.rules, *figure.remarks))
+    assert plot.render(figure, "png").data
+    assert "no finite value" not in chart.render(figure, chart.Canvas())
 
 
 def test_bands_are_what_their_names_say(database: Database, seeds: Seeds) -> None:
@@ -235,8 +274,16 @@ def test_runs_that_share_no_step_are_interpolated_and_it_is_said(database: Datab
         take(database, tmp_path / f"{name}.log", params={"lr": "1"})
     figure = drawn(database, y="loss", group_by="lr")
     series = only(figure)
-    assert (list(series.x), list(series.y)) == ([2, 4, 6, 8], [3, 5, 7, 9])
+    assert (list(series.x), list(series.y)) == ([0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11])
+    assert series.counts == [1, 2, 2, 2, 2, 1]
     assert "interpolated" in figure.remarks[0]
+
+
+def test_a_short_curve_among_long_ones_that_are_interpolated_stays(database: Database, tmp_path: Path) -> None:
+    for name, steps in (("a", range(0, 9000, 30)), ("b", range(10, 9010, 30)), ("c", (4003, 4004))):
+        (tmp_path / f"{name}.log").write_text("".join(f"step {i}: loss 1.5\n" for i in steps), encoding="utf-8")
+        take(database, tmp_path / f"{name}.log", params={"lr": "1"})
+    assert max(only(drawn(database, y="loss", group_by="lr")).counts or ()) == 3
 
 
 def test_the_best_few_are_drawn_of_many(database: Database, seeds: Seeds) -> None:

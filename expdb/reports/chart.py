@@ -20,7 +20,8 @@ _LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Colours that a terminal's theme makes legible: blue, red, green, magenta, yellow, cyan.
 _COLOURS: Final = (34, 31, 32, 35, 33, 36)
 _NARROWEST, _LOWEST = 24, 8
-_HUGE: Final = 1e300
+# Of numbers up to it the distance is a float.
+_HUGE: Final = 8e307
 # A line for each of more runs is no legend.
 MOST_NAMED: Final = 12
 _TICKS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -158,7 +159,6 @@ class _Chart:
         return out + self._x_axis(x_label)
 
     def _scaled(self, value: float) -> float:
-        # Of numbers beyond, the distance may not be a float.
         return math.log10(value) if self.log else min(max(value, -_HUGE), _HUGE)
 
     def _row(self, scaled: float) -> int:

@@ -329,8 +329,9 @@ class _Drawing:
 
     def _rules(self) -> list[str]:
         """What the figure says of itself, and what only a picture shows."""
-        means = (set(one.counts) for panel in self.figure.panels for one in panel.series if one.counts is not None)
-        return [*self.figure.rules, *(["paler: mean of fewer runs"] if any(len(one) > 1 for one in means) else [])]
+        drawn = (one for panel in self.figure.panels for one in panel.series)
+        fewer = any(least < most for one in drawn for least, most in [_of_how_many(one)])
+        return [*self.figure.rules, *(["paler: mean of fewer runs"] if fewer else [])]
 
     def _colour(self, one: Series | Level) -> str:
         if len(self.places) == 1:
@@ -363,7 +364,8 @@ class _Drawing:
             axes.plot(one.x, _finite(one.faint), color=colour, alpha=0.25, linewidth=0.8, zorder=order - 0.1)
         y = _finite(one.y)
         style, weight = self._style(one), 1.6 if named else 0.9
-        if one.counts is not None and (least := min(one.counts)) < (most := max(one.counts)) and least < most:
+        least, most = _of_how_many(one)
+        if one.counts is not None and least < most:
             axes.plot(one.x, y, color=colour, alpha=0.45, linestyle=style, linewidth=weight, zorder=order)
             y = [value if n == most else math.nan for value, n in zip(y, one.counts, strict=True)]
         axes.plot(one.x, y, color=colour, linestyle=style, linewidth=weight, zorder=order)
@@ -497,6 +499,12 @@ class _Drawing:
             )
             label = self._end_label(panel, one)
             axes.text(1.055, at, label, transform=axes.transAxes, va="center", fontsize=9, parse_math=False)
+
+
+def _of_how_many(one: Series) -> tuple[int, int]:
+    """The least and the greatest number of runs that a line is the mean of, where it is drawn."""
+    counts = [n for n in one.counts or () if n]
+    return (min(counts), max(counts)) if counts else (1, 1)
 
 
 def _finish(axes: "Axes", panel: Panel, *, log: bool, size: tuple[float, float]) -> None:
