@@ -317,6 +317,23 @@ def test_a_configuration_between_two_trainings_belongs_to_the_second() -> None:
     assert [(run.start.line, run.start.params["lr"]) for run in found.runs] == [(1, "0.1"), (4, "0.2")]
 
 
+def test_numbers_ahead_of_validations_alone_are_their_settings() -> None:
+    header: Fields = {"lr": 0.1, "seed": 3}
+    records: list[Fields] = [{"epoch": n, "test_accuracy": 0.5 + n / 10} for n in (1, 2, 3)]
+    (run,) = log(lines([header, *records])).runs
+    assert run.start.params == {"lr": "0.1", "seed": "3"}
+    points = [(step, value) for step, value, _ in run.only("test/accuracy").points]
+    assert points == [(1, "0.6"), (2, "0.7"), (3, "0.8")]
+
+
+@pytest.mark.parametrize("label", ["test_accuracy", "loss"])
+def test_numbers_that_name_each_of_several_trainings_are_their_settings(label: str) -> None:
+    records: list[Fields] = [{"epoch": n, label: 0.5 + n / 10} for n in (1, 2, 3)]
+    found = log(lines([{"lr": 0.1, "seed": 0}, *records, {"lr": 0.1, "seed": 1}, *records]))
+    assert [run.start.params for run in found.runs] == [{"lr": "0.1", "seed": "0"}, {"lr": "0.1", "seed": "1"}]
+    assert [run.start.line for run in found.runs] == [1, 5]
+
+
 def test_interleaved_trainings_are_told_apart_by_what_names_them() -> None:
     text = lines({"run_id": r, "step": s, "loss": 1.0 / (s + 1), "lr": 0.1} for s in range(4) for r in ("red", "blue"))
     found = log(text)

@@ -115,10 +115,17 @@ def _roles(survey: Survey) -> list[int]:
         out.append(_LEADS if counted or numbers else _STATES)
         if not counted and numbers:
             bare.append(kind)
-    first = min((kind.rows[0] for kind in survey.kinds if out[kind.place] == _LEADS and kind not in bare), default=0)
+    told = [kind for kind in survey.kinds if kind not in bare]
+    # Where nothing is told of the training, it is its validations that follow the numbers.
+    for role in (_LEADS, _FOLLOWS):
+        if any(out[kind.place] == role for kind in told):
+            told = [kind for kind in told if out[kind.place] == role]
+            break
+    first = min((kind.rows[0] for kind in told), default=0)
+    names = any(kind.token for kind in told)
     for kind in bare:
-        # Numbers that nobody measured, ahead of the training.
-        if kind.rows[-1] < first:
+        # Numbers that nobody measured, ahead of the training; or which alone name it, ahead of each of several.
+        if kind.rows[-1] < first or (kind.token and told and not names):
             out[kind.place] = _STATES
     if _LEADS not in out:
         return [_LEADS if role == _FOLLOWS else role for role in out]
