@@ -6,6 +6,7 @@ One alias table serves every reader. A label nobody knows keeps its own words as
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
 
@@ -479,7 +480,10 @@ def in_unit(value: float, unit: Unit | None, wanted: Unit | None) -> float:
     """The value, given in unit, in the wanted one. Only like units convert; others come back as they are."""
     if unit == wanted or unit is None or wanted is None or (unit in RATIOS) != (wanted in RATIOS):
         return value
-    # One rounding instead of two keeps 0.9 → 90, not 90.00000000000001.
+    if unit in RATIOS:
+        # By digits: 0.709 is 70.9, not 70.89999999999999.
+        return float(Decimal(repr(float(value))).scaleb(2 if wanted == "percent" else -2))
+    # One rounding instead of two keeps 90 s → 1.5 min.
     ratio = _SCALE[unit] / _SCALE[wanted]
     return value * ratio if ratio >= 1 else value / (_SCALE[wanted] / _SCALE[unit])
 

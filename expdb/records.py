@@ -205,7 +205,7 @@ class Cell:
     their sample standard deviation (n - 1), None below two. diverged: runs whose training broke: a number of one run
     is marked then, a mean leaves them out. bold: the best of its column. moved: places gained against the column of
     the same metric that stands first, None where there is none. says_n: n is told beside the number, because no
-    column of the table tells it.
+    column of the table tells it. chosen: so many decimals were asked for.
     """
 
     value: float | str | None
@@ -219,6 +219,7 @@ class Cell:
     bold: bool = False
     moved: int | None = None
     says_n: bool = False
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

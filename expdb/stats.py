@@ -8,8 +8,11 @@ from functools import lru_cache
 def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation (n - 1) of at least one number; None below two."""
     count = len(values)
-    # Divided before they are added: the sum of two floats may not be a float.
-    mean = math.fsum(value / count for value in values)
+    try:
+        mean = math.fsum(values) / count
+    except OverflowError:
+        # The sum of two floats may not be a float; a share of each is.
+        mean = math.fsum(value / count for value in values)
     if count < 2:
         return mean, None
     largest = max(abs(value - mean) for value in values)

@@ -125,6 +125,27 @@ def test_a_mean_is_in_no_format_without_its_n(database: Database) -> None:
     assert json.loads(render(found, "json"))["rows"][0]["acc"]["n"] == 5
 
 
+def test_a_mean_of_whole_numbers_shows_a_digit_more_and_csv_has_all(database: Database, run: Run) -> None:
+    for seed, accuracy in (("1", "87"), ("2", "88"), ("3", "88")):
+        run(f"a{seed}", [accuracy], seed=seed)
+    words = {"group_by": "all-but:seed", "columns": "last(test/accuracy) as acc"}
+    found = asked(database, **words)
+    assert "87.7 ± 0.6" in render(found, "plain")
+    head, row = render(found, "csv").splitlines()
+    assert head == "n,acc (%),acc std (%),acc n,acc of,acc diverged"
+    assert row == "3,87.66666666666667,0.5773502691896257,3,3,0"
+    assert render(asked(database, digits=2, **words), "csv").splitlines()[1] == "3,87.67,0.58,3,3,0"
+
+
+@pytest.mark.usefixtures("seeds")
+def test_in_csv_what_diverged_is_told_beside_the_numbers_of_single_runs(database: Database) -> None:
+    found = asked(database, columns="run, last(test/accuracy) as acc, last(train/loss)", where="run ~ 'b'")
+    assert render(found, "csv").splitlines()[0] == "run,acc,acc diverged,last(train/loss),last(train/loss) diverged"
+    assert [line.split(",")[2] for line in render(found, "csv").splitlines()[1:]] == ["0", "0", "1"]
+    sound = asked(database, columns="run, last(test/accuracy) as acc", where="run ~ 'a'")
+    assert render(sound, "csv").splitlines()[0] == "run,acc"
+
+
 @pytest.mark.usefixtures("seeds")
 def test_groups_are_of_params_and_numbers_are_equal_by_value(database: Database, run: Run) -> None:
     run("a9", ["0.96"], lr="0.10", model="vgg", seed="9")
@@ -257,6 +278,21 @@ def test_a_run_that_diverged_has_no_place(database: Database) -> None:
     assert [row[2].moved for row in found.rows] == [0, 0, None]
 
 
+def test_who_has_but_one_of_two_numbers_is_overtaken_by_nobody(database: Database, run: Run) -> None:
+    run("long", ["0.5", "0.6", "0.9"])
+    run("short", ["0.7", "0.95"])
+    run("other", ["0.4", "0.5", "0.8"])
+    found = asked(database, columns="run, best(test/accuracy), at(test/accuracy, 2)", sort="run")
+    assert [(row[0].value, row[2].moved) for row in found.rows] == [("long", 0), ("other", 0), ("short", None)]
+
+
+def test_a_tail_longer_than_a_run_says_so(database: Database, run: Run) -> None:
+    run("a", ["0.5", "0.6", "0.9"])
+    assert "tail: the mean of the last 3 values, by step" in asked(database, columns="tail(test/accuracy, 3)").rules
+    said = "tail: the mean of the last 4 values, by step (of all, where a run has fewer)"
+    assert said in asked(database, columns="tail(test/accuracy, 4)").rules
+
+
 @pytest.mark.usefixtures("seeds")
 def test_without_columns_every_result_has_every_rule(database: Database) -> None:
     found = asked(database, select="best,last")
@@ -278,7 +314,12 @@ def test_a_pivot_has_a_mean_where_runs_meet_with_n_in_every_cell(database: Datab
     run("c", ["0.70"], lr="0.1", model="nin", seed="0")
     found = asked(database, pivot="model as 模型, lr, last(test/accuracy) as acc")
     assert titles(found) == ["模型", "lr=0.01", "lr=0.1"]
-    assert render(found, "csv").splitlines()[1:] == ["vgg,0.82,0.03,2,1,0.92,0.02,3,0", "nin,,,,0,0.70,,1,0"]
+    csv = [line.split(",") for line in render(found, "csv").splitlines()]
+    assert csv[0][2:6] == [f"lr=0.01 {word}" for word in ("std", "n", "of", "diverged")]
+    assert [float(csv[1][i]) for i in (1, 2, 6, 7)] == pytest.approx([0.82, math.sqrt(0.0008), 0.92, 0.02])
+    assert [csv[1][i] for i in (3, 4, 5, 8, 9, 10)] == ["2", "3", "1", "3", "3", "0"]
+    # The number of one run is as that printed it.
+    assert csv[2] == ["nin", "", "", "", "", "0", "0.70", "", "1", "1", "0"]
     first, second = render(found, "plain").splitlines()[2:4]
     assert first.split("  ")[-1] == "0.92 ± 0.02 (n=3)"
     assert second.split() == ["nin", "—", "0.70", "(n=1)"]
@@ -338,6 +379,12 @@ def test_digits_and_percent_are_of_results_alone(database: Database) -> None:
     assert "92 ± 2" in render(means, "plain")
 
 
+def test_percents_have_the_digits_of_their_fractions(database: Database, run: Run) -> None:
+    run("a", ["0.709"])
+    found = asked(database, columns="last(test/accuracy)", percent=True)
+    assert found.rows[0][0].value == 70.9
+
+
 @pytest.mark.usefixtures("seeds")
 def test_that_nothing_is_a_fraction_is_said(database: Database) -> None:
     assert any("no column holds fractions" in rule for rule in asked(database, columns="run", percent=True).rules)
@@ -350,6 +397,16 @@ def test_only_what_changes_stays_and_the_rest_is_told(database: Database) -> Non
     assert "the same in every row: model vgg, lr 0.1" in found.rules
     one = asked(database, columns="run, model, lr", where="run = 'a0'", only_changed=True)
     assert titles(one) == ["run", "model", "lr"]
+
+
+def test_means_that_differ_in_their_deviation_alone_are_not_the_same(database: Database, run: Run) -> None:
+    for lr, accuracies in (("1", ("90", "90")), ("2", ("89", "91"))):
+        for seed, accuracy in enumerate(accuracies):
+            run(f"{lr}{seed}", [accuracy], lr=lr, seed=str(seed))
+    words = {"group_by": "lr", "only_changed": True}
+    found = asked(database, columns="lr, last(test/accuracy), last(train/loss)", **words)
+    assert titles(found) == ["lr", "n", "last(test/accuracy)"]
+    assert "the same in every row: last(train/loss) 0.5 ± 0.0" in found.rules
 
 
 @pytest.mark.usefixtures("seeds")

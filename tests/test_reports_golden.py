@@ -378,8 +378,9 @@ def test_captions_in_other_letters_have_labels_of_their_own() -> None:
 
 def test_csv_has_a_column_for_each_part_of_a_mean() -> None:
     header = render(EVERYTHING, "csv").splitlines()[0].split(",")
-    parts = [f"准确率 ({rule}){part}" for rule in ("best", "last") for part in (" (%)", " std (%)", " n", " diverged")]
-    assert header == ["配置", "lr", "n", *parts, "loss", "paper's (%)"]
+    words = (" (%)", " std (%)", " n", " of", " diverged")
+    parts = [f"准确率 ({rule}){part}" for rule in ("best", "last") for part in words]
+    assert header == ["配置", "lr", "n", *parts, "loss", "loss diverged", "paper's (%)"]
 
 
 def write() -> None:

@@ -1,11 +1,12 @@
 """The last touches to a table: digits, percent, the best in bold, places gained, columns that say nothing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from expdb import metrics
 from expdb.records import Cell, Table
+from expdb.reports.layout import spread
 from expdb.reports.text import brief
 
 # The expression of the column that counts the runs of a group.
@@ -16,7 +17,7 @@ def with_digits(table: Table, digits: int) -> Table:
     """Every result with so many digits behind the point."""
     rows = [
         tuple(
-            replace(cell, decimals=digits) if column.metric else cell
+            replace(cell, decimals=digits, chosen=True) if column.metric else cell
             for column, cell in zip(table.columns, row, strict=True)
         )
         for row in table.rows
@@ -82,7 +83,9 @@ def with_moves(table: Table) -> Table:
         base = first.setdefault(column.metric, place)
         if base == place:
             continue
-        before, after = (_ranks(columns[i], greatest_first=column.better == "max") for i in (base, place))
+        # Who has but one of the two overtakes nobody.
+        both = [i for i in range(len(table.rows)) if all(_sound(columns[at][i]) is not None for at in (base, place))]
+        before, after = (_ranks(columns[i], both, greatest_first=column.better == "max") for i in (base, place))
         columns[place] = tuple(
             replace(cell, moved=before[i] - after[i]) if i in before and i in after else cell
             for i, cell in enumerate(columns[place])
@@ -97,9 +100,9 @@ def with_moves(table: Table) -> Table:
     return replace(table, rows=tuple(zip(*columns, strict=True)), rules=(*table.rules, rule))
 
 
-def _ranks(cells: Sequence[Cell], *, greatest_first: bool) -> dict[int, int]:
-    """The rank of each place that has a number, from 1; equal numbers share the better one."""
-    numbers = {i: number for i, cell in enumerate(cells) if (number := _sound(cell)) is not None}
+def _ranks(cells: Sequence[Cell], places: Iterable[int], *, greatest_first: bool) -> dict[int, int]:
+    """The rank of each of the places that has a number, from 1; equal numbers share the better one."""
+    numbers = {i: number for i in places if (number := _sound(cells[i])) is not None}
     ordered = sorted(numbers.values(), reverse=greatest_first)
     rank: dict[float, int] = {}
     for place, number in enumerate(ordered, 1):
@@ -114,19 +117,24 @@ def _sound(cell: Cell) -> float | None:
     return None if cell.diverged and cell.n is None else cell.value
 
 
+def _says(cell: Cell) -> tuple[object, ...]:
+    """All that a cell says: its number, what is around it, what it is of, and its marks."""
+    return cell.value, cell.std, cell.n, cell.of, cell.diverged, cell.reported, cell.moved or 0
+
+
 def only_changed(table: Table) -> Table:
     """Without the columns in which all rows say the same; what they say goes to the rules. One row is left whole."""
     if len(table.rows) < 2:
         return table
     columns = list(zip(*table.rows, strict=True))
     kept = [
-        i for i, column in enumerate(table.columns) if column.expression == N or len({c.value for c in columns[i]}) > 1
+        i for i, column in enumerate(table.columns) if column.expression == N or len(set(map(_says, columns[i]))) > 1
     ]
     if not any(table.columns[i].expression != N for i in kept):
         # Rows that say all the same still are so many.
         kept = sorted({0, *kept})
     same = [
-        f"{column.title} {brief(columns[i][0])}"
+        f"{column.title} {brief(columns[i][0])}{spread(columns[i][0])}"
         for i, column in enumerate(table.columns)
         if i not in kept and columns[i][0].value is not None
     ]

@@ -60,8 +60,8 @@ def mean(cells: Sequence[Cell], *, says_n: bool) -> Cell:
     middle, std = mean_std(values)
     digits = [cell.decimals for cell in sound]
     decimals = max((d for d in digits if d is not None), default=None) if None not in digits else None
-    if all(isinstance(cell.value, int) for cell in sound):
-        # A mean of steps knows a digit more than they do.
+    if all(isinstance(cell.value, int) for cell in sound) or decimals == 0:
+        # A mean of whole numbers knows a digit more than they do.
         decimals = 1 if n > 1 else 0
     reported = all(cell.reported for cell in sound)
     return Cell(middle, decimals, sound[0].unit, reported, std, n, of, broken, says_n=said)

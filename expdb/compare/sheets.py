@@ -323,7 +323,9 @@ def _rules(columns: Sequence[ColumnExpr], evaluation: Evaluation) -> Iterable[st
             way = {"max": "greatest", "min": "least"}[direction(found[0], operand)]
             used[f"best: the {way} {operand.metric} of all steps, chosen by looking at that very number"] = None
         elif operand.function in _EXPLAINED:
-            used[_EXPLAINED[operand.function].format(n=operand.argument)] = None
+            short = operand.function == "tail" and any(m.count < (operand.argument or 0) for m in found)
+            few = " (of all, where a run has fewer)" if short else ""
+            used[_EXPLAINED[operand.function].format(n=operand.argument) + few] = None
     yield from used
     for name in chosen:
         for record in records:

@@ -3,7 +3,7 @@
 The data come first: a text that starts with `=`, `+`, `-` or `@` is not changed, though a spreadsheet may take
 it for a formula; import such a column as text. Only what UTF-8 cannot carry is: a byte that was no UTF-8 is
 written as its escape, `\\x80`. Which numbers are reported, broken or the best is not marked, so that a number stays
-a number; what a mean is made of stands in columns of its own.
+a number; what a mean is made of, and where any number of single runs is broken, stands in columns of their own.
 """
 
 import csv
@@ -29,35 +29,53 @@ class _Records(list[str]):
 def render(table: Table) -> str:
     """A header of titles with units, then one record for each row; records end in a line feed, no BOM.
 
-    A missing number is an empty cell. A column of means is four: mean, `std`, `n` and `diverged`. The table's title
-    and rules have no place in CSV and are left out.
+    A missing number is an empty cell. A column of means is five: mean and `std` in full, unless digits were asked for,
+    `n`, `of` and `diverged`. A column of single runs of which any diverged has `diverged`, 0 or 1, beside it. The
+    table's title and rules have no place in CSV and are left out.
     """
     records = _Records()
     # The writer quotes what ends its own records; "\r\n" makes it quote a bare "\r", which readers take for one.
     writer = csv.writer(records, lineterminator="\r\n")
-    means = [any(row[i].n is not None for row in table.rows) for i in range(len(table.columns))]
-    titles = [_titles(column, is_mean) for column, is_mean in zip(table.columns, means, strict=True)]
+    shapes = [_shape([row[i] for row in table.rows]) for i in range(len(table.columns))]
+    titles = [_titles(column, shape) for column, shape in zip(table.columns, shapes, strict=True)]
     writer.writerow(_encodable(title) for title in chain.from_iterable(titles))
     writer.writerows(
-        chain.from_iterable(map(_fields, row, means)) if any(means) else [_field(cell) for cell in row]
+        chain.from_iterable(map(_fields, row, shapes)) if any(shapes) else [_field(cell) for cell in row]
         for row in table.rows
     )
     return "".join(record.removesuffix("\r\n") + "\n" for record in records)
 
 
-def _titles(column: Column, is_mean: bool) -> list[str]:
-    if not is_mean:
+# What stands beside a number: nothing, whether it is broken, or what a mean is made of.
+_BARE, _MARKED, _MEAN = range(3)
+
+
+def _shape(cells: list[Cell]) -> int:
+    if any(cell.n is not None for cell in cells):
+        return _MEAN
+    return _MARKED if any(cell.diverged for cell in cells) else _BARE
+
+
+def _titles(column: Column, shape: int) -> list[str]:
+    if shape == _BARE:
         return [heading(column)]
+    if shape == _MARKED:
+        return [heading(column), f"{column.title} diverged"]
     std = heading(replace(column, title=f"{column.title} std"))
-    return [heading(column), std, f"{column.title} n", f"{column.title} diverged"]
+    return [heading(column), std, *(f"{column.title} {word}" for word in ("n", "of", "diverged"))]
 
 
-def _fields(cell: Cell, is_mean: bool) -> list[str]:
-    """A number; or a mean, its deviation, how many runs it is of and how many diverged."""
-    if not is_mean:
+def _fields(cell: Cell, shape: int) -> list[str]:
+    """A number; whether it is broken; or a mean, its deviation, of how many of how many runs, and how many diverged."""
+    if shape == _BARE:
         return [_field(cell)]
-    std = "" if cell.std is None else number(replace(cell, value=cell.std))
-    return [_field(cell), std, str(cell.n if cell.n is not None else ""), str(cell.diverged)]
+    if shape == _MARKED:
+        return [_field(cell), str(cell.diverged)]
+    # The numbers of one run are as it printed them; a mean was printed by nobody.
+    full = cell if cell.chosen or cell.n in (None, 1) else replace(cell, decimals=None)
+    std = "" if full.std is None else number(replace(full, value=full.std))
+    counts = ["" if count is None else str(count) for count in (full.n, full.of)]
+    return [_field(full), std, *counts, str(full.diverged)]
 
 
 def _field(cell: Cell) -> str:
