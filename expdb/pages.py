@@ -9,11 +9,12 @@ from pathlib import Path
 
 from expdb import __version__, compare, metrics, settings
 from expdb.compare import tables
-from expdb.compare.evaluation import direction, stated
+from expdb.compare.evaluation import Evaluation, direction, stated
+from expdb.compare.query import Query
 from expdb.errors import NotFoundError, UsageError
 from expdb.expressions import ColumnExpr, Name, Selection, StepOf, parse_operand
 from expdb.records import REPORTED, Column, Unit
-from expdb.reports.page import Origin, Page, PageCurve, PageMetric, PageRun
+from expdb.reports.page import Origin, Page, PageCurve, PageMetric, PageOrder, PageRun
 from expdb.store import columns as store_columns
 from expdb.store import places as store_places
 from expdb.store import reader
@@ -76,7 +77,8 @@ def _page(database: Database, asked: Asked) -> Page:
         metrics=tuple(_metric(name, [metric for _, metric in found]) for name, found in drawn.items()),
         curves=tuple(curves),
         remarks=tuple(gathered.remarks()),
-        group_by=_grouping(asked.group_by, table.columns),
+        group_by=_grouping(asked.group_by, table.columns, records),
+        sort=_order(database, query, records),
         language=asked.language,
     )
 
@@ -85,15 +87,28 @@ def _names_the_run(column: ColumnExpr) -> bool:
     return str(column.operand) in _RUN
 
 
-def _grouping(wanted: str | None, columns: Sequence[Column]) -> tuple[int, ...]:
-    """The columns whose values the rows of a group share."""
+def _order(database: Database, query: Query, records: Sequence[RunRecord]) -> PageOrder | None:
+    """By what groups are ordered as the rows are."""
+    if query.sort is None:
+        return None
+    evaluation = Evaluation(database, records)
+    column, cells = evaluation.column(ColumnExpr(query.sort, None))
+    return PageOrder(column.numeric, tuple(cells), evaluation.falls(query.sort, descending=query.descending))
+
+
+def _grouping(wanted: str | None, columns: Sequence[Column], records: Sequence[RunRecord]) -> tuple[int, ...] | None:
+    """The columns whose values the rows of a group share, none of them for one group of all; None without groups."""
     if not wanted:
-        return ()
+        return None
     text = wanted.replace("：", ":").replace("，", ",").strip()
     is_all_but = text.startswith(tables.ALL_BUT)
-    named = [_place(name.strip(), columns) for name in text.removeprefix(tables.ALL_BUT).split(",")]
+    names = [name.strip() for name in text.removeprefix(tables.ALL_BUT).split(",")]
     if not is_all_but:
-        return tuple(named)
+        return tuple(_place(name, columns) for name in names)
+    # What is the same in all runs has no column, and a seed that no run has parts none.
+    said = {"seed"}.union(*(record.params for record in records))
+    titles = {column.title for column in columns}
+    named = [_place(name, columns) for name in names if name in titles or name.removeprefix("params.") not in said]
     # Results and how long a run went are no configuration.
     own = (*_RUN, "epochs", *(columns[place].expression for place in named))
     return tuple(i for i, one in enumerate(columns) if _selection(one) is None and one.expression not in own)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browsers import of_page, said, settled
+from commands import expdb_in
 from conftest import requires
-from pages import HOSTILE, project, write_page
+from pages import HOSTILE, NOW, project, write_page
 
 from expdb.store import reader
 from expdb.store.sqlite import SqliteDatabase
@@ -363,3 +364,84 @@ def test_without_javascript_the_table_stands(browser: "Chrome", folder: Path) ->
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert "vgg_seed2" in shot
     assert 'class="scripted"' not in shot
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs whose params only read as numbers in order, three seeds each; a large lr has the best single run, and the
+    worst mean."""
+    folder = tmp_path_factory.mktemp("sweep")
+    for lr, best in (("1e-03", 0.80), ("0.002", 0.70), ("1e-05", 0.60), ("1e-04", 0.75), ("0.10", 0.50)):
+        for seed in range(3):
+            accuracy = 0.95 if lr == "0.10" and seed == 0 else best + seed / 100
+            accuracy = 0.1 if lr == "0.10" and seed == 2 else accuracy
+            written = "0.1" if lr == "0.10" and seed else lr
+            text = f"epoch 0,\ttest accuracy {accuracy:.3f}\n"
+            (folder / f"lr{written}_shift{-int(best * 100)}_s{seed}.log").write_text(text, "utf-8")
+    pattern = r"lr(?P<lr>[\d.e-]+)_shift(?P<shift>-?\d+)_s(?P<seed>\d)"
+    logs = sorted(path.name for path in folder.glob("*.log"))
+    done = expdb_in(folder)("ingest", *logs, "-e", "sweep", "--params-from", pattern, env={"EXPDB_NOW": NOW})
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def groups(browser: "Chrome") -> list[str]:
+    """The groups in their order, by their names."""
+    found: list[str] = of_page("[...document.querySelectorAll('tr.group th')].map((head) => head.textContent)", browser)
+    return [name.split(" · ")[0] for name in found]
+
+
+def test_a_column_of_numbers_sorts_as_numbers(browser: "Chrome", sweep: Path) -> None:
+    requires("bokeh", find_spec("bokeh"), "bokeh is not installed")
+    opened(browser, write_page(sweep))
+    for title, ascending in (
+        ("lr", ["1e-05", "1e-04", "1e-03", "0.002", "0.10"]),
+        ("shift", ["-80", "-75", "-70", "-60", "-50"]),
+    ):
+        assert sort_by(browser, title) == "ascending"
+        shown = ["0.10" if text == "0.1" else text for text in column(browser, title)]
+        assert list(dict.fromkeys(shown)) == ascending
+        assert sort_by(browser, title) == "descending"
+        shown = ["0.10" if text == "0.1" else text for text in column(browser, title)]
+        assert list(dict.fromkeys(shown)) == ascending[::-1]
+    assert said(browser) == []
+
+
+BEST = "last(test/accuracy)"
+BY_MEAN = ["1e-03", "1e-04", "0.002", "1e-05", "0.10"]
+
+
+@pytest.mark.parametrize("words", [(), ("--sort", BEST), ("--sort", f"-{BEST}")])
+def test_groups_are_ranked_by_their_own_means(browser: "Chrome", sweep: Path, words: tuple[str, ...]) -> None:
+    requires("bokeh", find_spec("bokeh"), "bokeh is not installed")
+    shared = ("--columns", f"run, lr, seed, {BEST}", "--group-by", "lr")
+    opened(browser, write_page(sweep, *shared, *words, name="groups.html"))
+    asked = {(): ["1e-05", "1e-04", "1e-03", "0.002", "0.10"], ("--sort", BEST): BY_MEAN}
+    # 0.1 and 0.10 are one learning rate.
+    assert [name.replace("0.10", "0.1") for name in groups(browser)] == [
+        name.replace("0.10", "0.1") for name in asked.get(words, BY_MEAN[::-1])
+    ]
+    assert sort_by(browser, BEST) == "descending"
+    assert [name.replace("0.10", "0.1") for name in groups(browser)] == [
+        name.replace("0.10", "0.1") for name in BY_MEAN
+    ]
+    # Within a group its runs are in that order, too.
+    assert column(browser, BEST)[1:4] == ["0.820", "0.810", "0.800"]
+    assert said(browser) == []
+
+
+def test_groups_are_saved_as_they_are_shown(browser: "Chrome", sweep: Path) -> None:
+    requires("bokeh", find_spec("bokeh"), "bokeh is not installed")
+    shared = ("--columns", f"run, lr, seed, {BEST}", "--group-by", "lr", "--sort", BEST)
+    opened(browser, write_page(sweep, *shared, name="groups.html"))
+    lines = saved(browser, "#csv").removeprefix("\ufeff").splitlines()
+    assert lines[0] == f"group,runs,lr,seed,{BEST},{BEST} s,{BEST} n"
+    assert lines[1] == "1e-03,3,1e-03,,0.810,0.010,3"
+    assert len(lines) == 6
+
+
+def test_what_leaves_no_column_is_one_group_of_all(browser: "Chrome", sweep: Path) -> None:
+    requires("bokeh", find_spec("bokeh"), "bokeh is not installed")
+    opened(browser, write_page(sweep, "--group-by", "all-but:seed,lr,shift", name="groups.html"))
+    assert groups(browser) == ["all runs"]
+    assert said(browser) == []

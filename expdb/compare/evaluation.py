@@ -288,8 +288,7 @@ class Evaluation:
 
     def order(self, values: Sequence[Value], operand: Operand, *, descending: bool) -> list[int]:
         """The places of an operand's values in the order of `sorted`."""
-        if self._best_is_greatest(operand):
-            descending = not descending
+        descending = self.falls(operand, descending=descending)
         having = [(value, place) for place, value in enumerate(values) if _is_there(value)]
         missing = [place for place, value in enumerate(values) if not _is_there(value)]
         unit = metrics.common_unit(value.unit for value, _ in having)
@@ -299,6 +298,10 @@ class Evaluation:
         numbers.sort(key=lambda pair: pair[0], reverse=descending)
         texts.sort(key=lambda pair: pair[0], reverse=descending)
         return [place for _, place in (*numbers, *texts)] + missing
+
+    def falls(self, operand: Operand, *, descending: bool) -> bool:
+        """Whether the order of `sorted` begins with the greatest."""
+        return descending != self._best_is_greatest(operand)
 
     def _best_is_greatest(self, operand: Operand) -> bool:
         """Whether the best of an operand stands at its greatest end; a metric nobody knows has to be asked about."""

@@ -23,7 +23,7 @@ from string import Template
 from typing import Final
 
 from expdb.errors import need
-from expdb.records import Better, Table, Unit
+from expdb.records import Better, Cell, Table, Unit
 from expdb.reports import layout
 from expdb.reports.layout import PrintedColumn
 from expdb.reports.text import MISSING, lines, one_line, visible
@@ -96,10 +96,20 @@ class PageCurve:
 
 
 @dataclass(frozen=True, slots=True)
+class PageOrder:
+    """What the rows are sorted by, a cell of each. descending: whether the greatest stands first."""
+
+    numeric: bool
+    cells: tuple[Cell, ...]
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Everything a page shows. runs, origins: of the table's rows; origins: a row's columns, None where the cell is no
     number of a metric. heads: the column that names the run. remarks: sentences beneath the curves. group_by: the
-    columns by which the rows are grouped at first."""
+    columns by which the rows are grouped at first, none of them for one group of all, None for no groups. sort: by what
+    groups are ordered at first, None for what they share."""
 
     title: str
     made_ms: int
@@ -113,7 +123,8 @@ class Page:
     metrics: tuple[PageMetric, ...]
     curves: tuple[PageCurve, ...]
     remarks: tuple[str, ...] = ()
-    group_by: tuple[int, ...] = ()
+    group_by: tuple[int, ...] | None = None
+    sort: PageOrder | None = None
     language: str = "en"
 
 
@@ -219,9 +230,7 @@ def _rows(page: Page) -> dict[str, object]:
             "title": one_line(layout.heading(column)),
             "numeric": column.numeric,
             "better": column.better,
-            "values": [_number(cell.value) for cell in below],
-            "decimals": [cell.decimals for cell in below] if column.numeric else None,
-            "diverged": [row for row, cell in enumerate(below) if cell.diverged],
+            **_said(below, numeric=column.numeric),
         }
         for column, below in zip(page.table.columns, cells, strict=True)
     ]
@@ -232,8 +241,23 @@ def _rows(page: Page) -> dict[str, object]:
         "uids": [run.uid for run in page.runs],
         "sources": page.sources,
         "origins": [[_origin(one) for one in row] for row in page.origins],
-        "group": list(page.group_by),
+        "group": page.group_by,
+        "sort": page.sort
+        and {
+            "numeric": page.sort.numeric,
+            "descending": page.sort.descending,
+            **_said(page.sort.cells, numeric=page.sort.numeric),
+        },
         "language": page.language,
+    }
+
+
+def _said(cells: Sequence[Cell], *, numeric: bool) -> dict[str, object]:
+    """What a column's rows say, as scripts take it."""
+    return {
+        "values": [_number(cell.value) for cell in cells],
+        "decimals": [cell.decimals for cell in cells] if numeric else None,
+        "diverged": [row for row, cell in enumerate(cells) if cell.diverged],
     }
 
 

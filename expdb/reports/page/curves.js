@@ -82,7 +82,7 @@ function swatch(run) {
 // What a button of the legend stands for: a run, or the runs of a group that are shown.
 function entries() {
   const runs = [...shown.slots.keys()];
-  if (!grouping.columns.length) return runs.map((run) => [ROWS.names[run], [run]]);
+  if (grouping.columns === null) return runs.map((run) => [ROWS.names[run], [run]]);
   const groups = Map.groupBy ? Map.groupBy(runs, keyOf) : runs.reduce((found, run) => found.set(keyOf(run), [...(found.get(keyOf(run)) ?? []), run]), new Map());
   const ordered = [...groups.values()].sort(([a], [b]) => compareGroups(a, b));
   return ordered.map((members) => [`${nameOf(members[0])} (${members.length})`, members]);
@@ -104,7 +104,7 @@ function legend() {
       onmouseenter: () => panels.forEach((panel) => panel.emphasise(runs)),
       onmouseleave: () => panels.forEach((panel) => panel.emphasise(null)),
     };
-    return element("button", attributes, swatch(runs[0]), element("span", { class: "name" }, name));
+    return element("button", attributes, swatch(runs[0]), element("span", { class: "name", title: name }, name));
   });
   byId("legend").replaceChildren(...buttons);
   const says = byId("shown");

@@ -30,6 +30,14 @@ function asNumber(value) {
   return value === "inf" ? Infinity : value === "-inf" ? -Infinity : NaN;
 }
 
+// A param is text that may say a number: as compare reads it, so that 1e-04 is less than 0.002.
+const NUMBER = /^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i;
+function comparable(value) {
+  if (typeof value !== "string" || !NUMBER.test(value)) return value;
+  const number = Number(value);
+  return Number.isFinite(number) ? number : value;
+}
+
 // As it was printed; without known decimals the shortest text that reads back as the same number.
 function printed(value, decimals) {
   const number = asNumber(value);

@@ -18,22 +18,27 @@ function textsOf(column) {
 
 const isResult = ROWS.columns.map((_, column) => ROWS.origins.some((row) => row[column] !== null));
 
+// Values in order: numbers before texts, and last, whichever way the others go, what is no number and what is missing.
+function ordering({ numeric }, descending) {
+  const meant = (value) => (value === null ? null : numeric ? asNumber(value) : comparable(value));
+  const rank = (value) => (value === null ? 3 : Number.isNaN(value) ? 2 : typeof value === "string" ? 1 : 0);
+  const way = descending ? -1 : 1;
+  return (one, other) => {
+    const [a, b] = [meant(one), meant(other)];
+    if (rank(a) !== rank(b)) return rank(a) - rank(b);
+    // Infinities are equal, though their difference is no number.
+    if (rank(a) >= 2 || a === b) return 0;
+    return (rank(a) === 1 ? compareTexts(a, b) : a - b) * way;
+  };
+}
+
 function sorted() {
   const order = rows.map((_, row) => row);
   if (view.sort === null) return order;
   const { column, descending } = view.sort;
-  const values = ROWS.columns[column].values;
-  // What is missing, and what is no number, comes last whichever way the others go.
-  const rank = (value) => (value === null ? 3 : value === "nan" && ROWS.columns[column].numeric ? 2 : typeof value === "string" && !ROWS.columns[column].numeric ? 1 : 0);
-  const way = descending ? -1 : 1;
-  return order.sort((one, other) => {
-    const [a, b] = [values[one], values[other]];
-    const ranks = rank(a) - rank(b);
-    if (ranks) return ranks;
-    if (rank(a) >= 2) return one - other;
-    const found = rank(a) === 1 ? compareTexts(a, b) : asNumber(a) - asNumber(b);
-    return found ? found * way : one - other;
-  });
+  const { values } = ROWS.columns[column];
+  const inOrder = ordering(ROWS.columns[column], descending);
+  return order.sort((one, other) => inOrder(values[one], values[other]) || one - other);
 }
 
 function sortBy(column) {
@@ -164,14 +169,16 @@ function sayOrigin(cell) {
   return true;
 }
 
+// What is shown: the runs, or, where they are grouped, a line for each group.
 function exportCsv() {
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const cell = ({ values, numeric, decimals }, row) => {
     const value = values[row];
     if (value === null) return "";
-    return quoted(numeric ? printed(value, decimals?.[row]) : String(value));
+    return numeric ? printed(value, decimals?.[row]) : String(value);
   };
-  const lines = [ROWS.columns.map((column) => quoted(column.title)), ...view.visible.map((row) => ROWS.columns.map((column) => cell(column, row)))];
+  const runs = () => [ROWS.columns.map((column) => column.title), ...view.visible.map((row) => ROWS.columns.map((column) => cell(column, row)))];
+  const lines = (groupsAsWords(view.visible) ?? runs()).map((line) => line.map(quoted));
   const blob = new Blob(["\ufeff", lines.map((line) => line.join(",")).join("\r\n"), "\r\n"], { type: "text/csv" });
   download(blob, `${document.title}.csv`);
 }
