@@ -244,8 +244,24 @@ def test_a_page_whose_encoding_lacks_a_character_is_refused(sync: Sync) -> None:
     with SqliteDatabase(Path("runs/expdb.db"), write=True) as database, database.transaction() as connection:
         connection.execute("UPDATE run SET name = 'Größe' WHERE name = 'a'")
     Path("p.md").write_bytes(f"# 实验记录，网络的准确率\n\n{TABLE}\n".encode("gbk"))
-    assert "p.md:7: the page is written in gbk, which has no 'ö' (save the page as UTF-8)" in refused(sync("p.md"))
+    assert "p.md:3: the page is written in gbk, which has no 'ö' (save the page as UTF-8)" in refused(sync("p.md"))
     assert b"0.790" not in Path("p.md").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "title"),
+    [("gbk", "实验记录，网络的准确率"), ("big5", "實驗記錄，網路的準確率"), ("cp1252", "Größe des Netzes")],
+)
+def test_a_page_whose_encoding_lacks_our_own_signs_has_tables_all_the_same(
+    sync: Sync, encoding: str, title: str
+) -> None:
+    grouped = opening("table", {"columns": "status, last(train/loss), first(train/loss)", "group-by": "status"})
+    listed = opening("runs", {})
+    text = f"# {title}\n\n{grouped}\n\n{CLOSING}\n\n{listed}\n\n{CLOSING}\n"
+    Path("p.md").write_bytes(text.encode(encoding))
+    assert not sync("p.md").refused
+    assert "(sample, n - 1)" in Path("p.md").read_text(encoding)
+    assert all(page.is_current() for page in sync("p.md").pages)
 
 
 def test_what_is_no_text_is_refused(sync: Sync) -> None:

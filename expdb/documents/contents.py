@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from expdb import compare, plotting, reports
+from expdb import compare, plotting
 from expdb.compare import tables
 from expdb.documents import pictures, values
 from expdb.documents.markers import Marker
@@ -17,6 +17,7 @@ from expdb.documents.pictures import Picture
 from expdb.errors import UsageError
 from expdb.listing import came
 from expdb.records import Cell, Column, Table
+from expdb.reports import markdown
 from expdb.reports.markdown import inline
 from expdb.store import reader
 from expdb.store.database import Database
@@ -58,19 +59,19 @@ class Contents:
         gc.freeze()
         return found
 
-    def of(self, marker: Marker, page: Path) -> Content:
-        """The content of a marker on that page, a resolved path.
+    def of(self, marker: Marker, page: Path, encoding: str = "utf-8") -> Content:
+        """The content of a marker on that page, a resolved path, in what its encoding has.
 
         Raises UsageError, ExpressionError, NotFoundError or InputError for what it cannot state.
         """
         match marker.kind:
             case "table":
                 found = tables.table(self._database, tables.read(marker.words), self._runs)
-                return Content(reports.render(found, "markdown"))
+                return Content(markdown.render(found, encoding=encoding))
             case "value":
                 return Content(values.value(self._database, marker.words, self._runs))
             case "runs":
-                return Content(reports.render(self._listed(marker.words, page), "markdown"))
+                return Content(markdown.render(self._listed(marker.words, page), encoding=encoding))
             case "plot":
                 return self._plot(marker.words, page)
 

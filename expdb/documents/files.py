@@ -28,17 +28,16 @@ class PageFile:
     bom: bytes = b""
 
     def encoded(self, text: str) -> bytes:
-        """The text as bytes of this page. Raises InputError where its encoding lacks a character."""
+        """The text, of which nothing is `lacking`, as bytes of this page."""
+        return self.bom + text.encode(self.encoding)
+
+    def lacking(self, text: str) -> str | None:
+        """The first character of the text that the page's encoding does not have."""
         try:
-            return self.bom + text.encode(self.encoding)
+            text.encode(self.encoding)
         except UnicodeEncodeError as error:
-            line = text.count("\n", 0, error.start) + 1
-            raise InputError(
-                f"the page is written in {self.encoding}, which has no {error.object[error.start]!r}",
-                path=str(self.path),
-                line=line,
-                hint="save the page as UTF-8",
-            ) from None
+            return str(error.object[error.start])
+        return None
 
     def check(self) -> None:
         """Raise InputError where the file may not be written, or is another one than was read."""

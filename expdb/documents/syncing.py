@@ -145,7 +145,7 @@ def _page(
     place = 0
     for marker in found:
         try:
-            content = contents.of(marker, file.target)
+            content = contents.of(marker, file.target, file.encoding)
             if content.picture:
                 other = drawn.setdefault(content.picture.path, content.picture)
                 if other.digest != content.picture.digest:
@@ -158,16 +158,23 @@ def _page(
             refused.append(Refusal.at(file.path, Fault(marker.line, error.message, _hint(error))))
             continue
         written = marker.between(content.text)
+        if fault := _unwritable(written, file, marker.line):
+            refused.append(Refusal.at(file.path, fault))
+            continue
         if written != file.text[marker.start : marker.end]:
             stale.append((marker.line, marker.kind))
         pieces += (file.text[place : marker.start], written)
         place = marker.end
     text = "".join((*pieces, file.text[place:]))
-    try:
-        file.encoded(text)
-    except InputError as error:
-        refused.append(Refusal(error.message, error.hint))
     return Page(file, text, len(found), tuple(stale), tuple(pictures)), refused
+
+
+def _unwritable(written: str, file: PageFile, line: int) -> Fault | None:
+    """What a page's encoding cannot say, at the marker's line of the page as it is."""
+    lacking = file.lacking(written)
+    if lacking is None:
+        return None
+    return Fault(line, f"the page is written in {file.encoding}, which has no {lacking!r}", "save the page as UTF-8")
 
 
 def _hint(error: ExpdbError) -> str | None:

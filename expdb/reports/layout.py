@@ -3,18 +3,33 @@
 Every format that people read takes its words from here, so that all of them say the same.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from expdb.records import Cell, Column, Table
-from expdb.reports.text import brief, one_line
+from expdb.reports.text import MISSING, brief, one_line
 
 MARK: Final = "†"
 MARK_RULE: Final = "† reported on a page, without its curve"
 DIVERGED: Final = "‡"
 DIVERGED_RULE: Final = "‡ diverged: this number, or a loss of its run, ended as no finite number"
 BEST_RULE: Final = "the best of its column"
+# Signs of ours for encodings that lack them: GBK has no minus and no daggers, Latin-1 no arrows.
+_SPELLINGS: Final = {
+    "−": "-",
+    "–": "-",
+    MISSING: "n/a",
+    "…": "...",
+    "±": "+/-",
+    "×": "x",
+    "↑": "up ",
+    "↓": "down ",
+    MARK: "(r)",
+    DIVERGED: "(d)",
+}
+_RANGE: Final = re.compile(r"-?\d+–-?\d+(?:\n-?\d+–-?\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,36 @@ def printed(table: Table, best: str = "bold") -> PrintedTable:
         rules.append(f"{best}: {BEST_RULE}")
     rules += [rule for mark, rule in ((MARK, MARK_RULE), (DIVERGED, DIVERGED_RULE)) if mark in said]
     return PrintedTable(one_line(table.title or "").strip(), columns, [rule for rule in rules if rule])
+
+
+def spelled(words: PrintedTable, encoding: str) -> PrintedTable:
+    """The words with signs of ours that the encoding lacks spelled in ASCII; a person's text is left as it is."""
+    lacking = {sign: spelling for sign, spelling in _SPELLINGS.items() if not _has(encoding, sign)}
+    if not lacking:
+        return words
+    signs = str.maketrans(lacking)
+
+    def cell(text: str) -> str:
+        return text.translate(signs) if text == MISSING or _RANGE.fullmatch(text) else text
+
+    columns = [
+        replace(
+            column,
+            cells=[cell(text) for text in column.cells],
+            spreads=[text.translate(signs) for text in column.spreads],
+            marks=[text.translate(signs) for text in column.marks],
+        )
+        for column in words.columns
+    ]
+    return replace(words, columns=columns, rules=[rule.translate(signs) for rule in words.rules])
+
+
+def _has(encoding: str, sign: str) -> bool:
+    try:
+        sign.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def spread(cell: Cell) -> str:

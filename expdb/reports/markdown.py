@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from expdb.records import Table
-from expdb.reports.layout import PrintedColumn, printed
+from expdb.reports.layout import PrintedColumn, printed, spelled
 from expdb.reports.text import lines, one_line, pad, width
 
 # What Typora pads at most, in columns of a terminal.
@@ -46,15 +46,15 @@ _NO_CODE: Final = re.compile(r"[`|]|\{[{%#]|#\}|<[A-Za-z/!?]")
 _RULER: Final = re.compile(r"[-+:= ]+")
 
 
-def render(table: Table, style: Literal["github", "typora"] = "github") -> str:
+def render(table: Table, style: Literal["github", "typora"] = "github", encoding: str = "utf-8") -> str:
     """The title in bold, the table padded to equal terminal width, one paragraph in italics for each rule.
 
     A value of several lines keeps them, by `<br>`; a line that looks like code is a code span. A table
     without rows is a paragraph that says so, because kramdown shows a table without rows as its source.
     style: `typora` pads as Typora does when it saves, so that it changes nothing: no column wider than 60 is padded,
-    and numbers stand at the left.
+    and numbers stand at the left. encoding: of the page; signs of ours that it lacks are spelled out.
     """
-    words = printed(table)
+    words = spelled(printed(table), encoding)
     aligned = _aligned if style == "github" else _as_typora
     parts = [f"**{_literal(words.title)}**"] if words.title else []
     if table.rows and table.columns:
