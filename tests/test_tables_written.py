@@ -324,6 +324,27 @@ def test_a_page_is_written_in_place_and_the_database_follows(tmp_path: Path) -> 
         assert expdb("compare", "--in-place", *words).returncode == 2
 
 
+def test_what_a_page_cannot_say_of_a_corrected_row_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    page = (
+        "| model | accuracy | loss |\n| --- | --- | --- |\n| a | 83.1 ± 0.2 | 0.1 |\n| b | 80.0\n| c | 70.0 | 0.3 |\n"
+    )
+    path.write_text(page, encoding="utf-8", newline="")
+    expdb = command(tmp_path)
+    _, *runs = expdb("sql", "SELECT name FROM run ORDER BY id", "--format", "csv").stdout.splitlines()
+    assert len(runs) == 3
+    assert expdb("edit", runs[1], "--metric", "loss=0.2").returncode == 0
+    done = expdb("compare", "--like", "page.md", "--in-place")
+    assert done.stdout == "page.md: current, but for what it has no cell for\n"
+    assert done.stderr == "page.md:4: loss is 0.2 now, and the row has no cell for it\n"
+    assert expdb("edit", runs[0], "--metric", "accuracy=84.2").returncode == 0
+    shown = expdb("compare", "--like", "page.md")
+    assert "| 84.2 ± 0.2 |" in shown.stdout
+    assert "page.md:3: accuracy is now 84.2 ± 0.2, though ± 0.2 was said of 83.1\n" in shown.stderr
+    empty = expdb("compare", "--like", "")
+    assert (empty.returncode, "--like of no page" in empty.stderr) == (2, True)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="names of Linux")
 def test_a_page_is_found_by_the_path_that_a_person_types(tmp_path: Path) -> None:
     (tmp_path / "posts").mkdir()

@@ -106,8 +106,11 @@ def _preserve(
     """Print tables as their pages wrote them, with what the database says now."""
     from expdb.compare import originals, tables
     from expdb.reports.output import write_bytes
+    from expdb.reports.text import visible
 
     tables.check_selection(asked)
+    if like is not None and not like.strip():
+        raise UsageError("--like of no page", hint="--like PAGE, or PAGE:LINE")
     if style not in (None, PRESERVE) or format_name not in (None, "md", "markdown"):
         raise UsageError("a table as its page wrote it has the page's format", hint="leave out --format and --style")
     page, line = originals.place_of(like) if like is not None else (None, None)
@@ -119,6 +122,8 @@ def _preserve(
     # Tables in one stream are parted by a blank line, as on a page.
     write_bytes(b"\n".join(one.data for one in found), output)
     for one in found:
+        for line, said in one.remarks:
+            print(f"{visible(one.path)}:{line}: {visible(said)}", file=sys.stderr)
         for again in one.again:
             print(f"{one.path}:{one.line}: the same table stands again in line {again}", file=sys.stderr)
 
@@ -135,6 +140,8 @@ def _write_back(
         raise UsageError(
             "--in-place goes with --like PAGE, and with nothing else", hint="expdb compare --like PAGE --in-place"
         )
+    if not like.strip():
+        raise UsageError("--like of no page", hint="expdb compare --like PAGE --in-place")
     page, line = originals.place_of(like)
     if line is not None:
         raise UsageError("--in-place writes all tables of a page", hint=f"expdb compare --like {page} --in-place")
@@ -145,8 +152,10 @@ def _write_back(
         raise NotFoundError(f"{page} is no longer there")
     if Path(page).read_bytes() != found.read:
         raise InputError("changed since it was ingested; nothing was written", path=page, hint=again)
+    for at, said in found.remarks:
+        print(f"{visible(page)}:{at}: {visible(said)}", file=sys.stderr)
     if not found.changed:
-        print(f"{visible(page)}: current")
+        print(f"{visible(page)}: current" + (", but for what it has no cell for" if found.remarks else ""))
         return
     write_bytes(found.now, Path(page))
     lines = ", ".join(map(str, found.changed))

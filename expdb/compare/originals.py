@@ -20,6 +20,8 @@ from expdb.store.database import Database
 from expdb.store.places import STDIN, located, readable
 from expdb.store.reader import MetricRecord, RunRecord
 
+# A deviation, said of the number before it.
+_AROUND = re.compile(r"(?:±|\+/-|\+-|\\pm)\s*[0-9.]+")
 _UNREADABLE = re.compile("[\udc80-\udcff\ufffd]+")
 
 
@@ -28,7 +30,8 @@ class Original:
     """A table of a page. path: the page, as a person here would type it; line: of its header, from 1.
 
     text: its lines with their ends, rows of other runs left out. encoding: the page's. changed: lines whose row no
-    longer says what the page said. again: lines at which the same table begins once more.
+    longer says what the page said. again: lines at which the same table begins once more. remarks: what the text
+    cannot say, (line, sentence).
     """
 
     path: str
@@ -37,6 +40,7 @@ class Original:
     encoding: str
     changed: tuple[int, ...]
     again: tuple[int, ...] = ()
+    remarks: tuple[tuple[int, str], ...] = ()
 
     @property
     def data(self) -> bytes:
@@ -46,11 +50,13 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page as it was read, and with what the database says now. changed: lines that are no longer the same."""
+    """A page as it was read, and with what the database says now. changed: lines that are no longer the same;
+    remarks: what the page cannot say, (line, sentence)."""
 
     read: bytes
     now: bytes
     changed: tuple[int, ...]
+    remarks: tuple[tuple[int, str], ...] = ()
 
 
 def _encoded(text: str, encoding: str, path: str, line: int | None) -> bytes:
@@ -172,15 +178,17 @@ class _Sheet:
     def restated(self, block: TableBlock, records: Mapping[int, RunRecord]) -> Original:
         """The table with what the database says of its runs."""
         text, changed = [self.lines[block.line - 1], self.lines[block.line]], []
-        for at, now in self._rows(block, records):
-            text.append(now)
-            if now != self.lines[at - 1]:
+        remarks: list[tuple[int, str]] = []
+        for at, row in self._rows(block, records):
+            text.append(row.text)
+            remarks += ((at, said) for said in row.remarks)
+            if row.text != self.lines[at - 1]:
                 changed.append(at)
         again = tuple(one.line for one, first in self.tables if first == block.line and one is not block)
-        return Original(self.path, block.line, "".join(text), self.encoding, tuple(changed), again)
+        return Original(self.path, block.line, "".join(text), self.encoding, tuple(changed), again, tuple(remarks))
 
-    def _rows(self, block: TableBlock, records: Mapping[int, RunRecord]) -> Iterator[tuple[int, str]]:
-        """(line, text) of each row of these runs as the database has them now."""
+    def _rows(self, block: TableBlock, records: Mapping[int, RunRecord]) -> Iterator[tuple[int, "_Row"]]:
+        """(line, row) of each row of these runs as the database has them now."""
         labels = frozenset(m.label for record in records.values() for m in record.metrics if m.kind == REPORTED)
         columns = TableReader(labels).columns(block)
         for at, cells in block.rows:
@@ -191,26 +199,44 @@ class _Sheet:
         """The page with every row of these runs as the database has it now; every other byte alone."""
         lines = list(self.lines)
         changed = []
+        remarks: list[tuple[int, str]] = []
         for block, _ in self.tables:
-            for at, now in self._rows(block, {at: records[run] for at, run in self.rows.items() if run in records}):
-                if now != lines[at - 1]:
+            for at, row in self._rows(block, {at: records[run] for at, run in self.rows.items() if run in records}):
+                remarks += ((at, said) for said in row.remarks)
+                if row.text != lines[at - 1]:
                     changed.append(at)
-                    lines[at - 1] = now
-        return Page(self.content, _encoded("".join(lines), self.encoding, self.path, None), tuple(changed))
+                    lines[at - 1] = row.text
+        now = _encoded("".join(lines), self.encoding, self.path, None)
+        return Page(self.content, now, tuple(changed), tuple(remarks))
 
 
-def _restated(line: str, count: int, columns: Sequence[tuple[str, bool]], record: RunRecord) -> str:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row as it is now. remarks: what it cannot say, a sentence each."""
+
+    text: str
+    remarks: tuple[str, ...] = ()
+
+
+def _restated(line: str, count: int, columns: Sequence[tuple[str, bool]], record: RunRecord) -> _Row:
     """A row with what the run says now in the place of what it no longer says. count: of cells that the reader saw."""
     places = spans(line)
     if len(places) != count:
         places = spans(line, code=True)
+    remarks = [
+        f"{name} is {now} now, and the row has no cell for it"
+        for name, is_result in columns[len(places) :]
+        if (now := _result("", name, record) if is_result else _word("", name, record))
+    ]
     # From behind, so that what is replaced moves nothing that is still to come.
     for (start, end), (name, is_result) in reversed(list(zip(places, columns, strict=False))):
         raw = line[start:end]
         now = _result(raw, name, record) if is_result else _word(raw, name, record)
         if now is not None:
             line = line[:start] + _fitted(raw, now) + line[end:]
-    return line
+            if is_result and (around := _AROUND.search(now)):
+                remarks.append(f"{name} is now {now}, though {around[0]} was said of {number_in(raw)}")
+    return _Row(line, tuple(remarks))
 
 
 def _result(raw: str, name: str, record: RunRecord) -> str | None:
