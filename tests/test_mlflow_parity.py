@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mlflow_doors import QUIET, needed
 
-from expdb.bridges.tracking import uri_of
+from expdb.bridges.tracking import tracking_store, uri_of
 from expdb.store.opening import open_database
 from expdb.store.upkeep import check
 
@@ -44,6 +44,8 @@ class Pair:
 
         self.path = folder / "ours.db"
         self.clients = (MlflowClient(uri_of(self.path)), MlflowClient(f"sqlite:///{folder / 'theirs.db'}"))
+        # Our database once more, as another process has it.
+        self.other: Any = tracking_store(uri_of(self.path))
         self.experiments = [str(client.create_experiment("parity")) for client in self.clients]
         self.uids: list[tuple[str, str]] = []
 
@@ -289,26 +291,39 @@ def test_experiments_are_found_alike(pair: Pair) -> None:
 POINT = st.tuples(
     st.sampled_from(("a", "b")),
     st.sampled_from((0.0, 1.0, -2.5, 7.0, math.nan, 1e300)),
-    st.integers(0, 3),
-    st.integers(-1, 3),
+    st.integers(0, 2),
+    st.integers(-1, 1),
 )
+# By which of two processes' stores, and what is logged there at once.
+BATCHES = st.lists(st.tuples(st.integers(0, 1), st.lists(POINT, min_size=1, max_size=6)), min_size=1, max_size=8)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.lists(POINT, min_size=1, max_size=6), min_size=1, max_size=6))
-def test_points_of_any_order_are_read_alike(pair: Pair, batches: list[list[tuple[str, float, int, int]]]) -> None:
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BATCHES)
+# A lesser value takes the place of the last one, known or not, and is sent again.
+@example([(0, [("a", value, 1, 0)]) for value in (5.0, 3.0, 3.0)])
+@example([(who, [("a", value, 1, 0)]) for who, value in ((0, 5.0), (0, 5.0), (1, 3.0), (0, 3.0))])
+@example(
+    [(who, [("a", *point)]) for who, point in ((0, (5.0, 1, 0)), (0, (5.0, 1, 0)), (1, (3.0, 1, 0)))]
+    + [(1, [("a", 0.0, 2, 0)]), (0, [("a", 3.0, 1, 0)])]
+)
+def test_points_of_any_order_are_read_alike(
+    pair: Pair, batches: list[tuple[int, list[tuple[str, float, int, int]]]]
+) -> None:
     from mlflow.entities import Metric
 
+    others = [pair.other, pair.clients[1]._tracking_client.store]
     run = pair.run(lambda side, client: client.create_run(pair.experiments[side]))
 
     def log(side: int, client: "MlflowClient") -> object:
-        for batch in batches:
+        for who, batch in batches:
+            store = others[side] if who else client._tracking_client.store
             if len(batch) == 1:
-                client._tracking_client.store.log_metric(run[side], Metric(*batch[0]))
+                store.log_metric(run[side], Metric(*batch[0]))
             else:
-                client.log_batch(run[side], [Metric(*point) for point in batch])
+                store.log_batch(run[side], [Metric(*point) for point in batch], [], [])
         curves = {
-            key: sorted((m.timestamp, m.step, repr(m.value)) for m in client.get_metric_history(run[side], key))
+            key: [(m.timestamp, m.step, repr(m.value)) for m in client.get_metric_history(run[side], key)]
             for key in ("a", "b")
         }
         last = client.get_run(run[side]).data.metrics

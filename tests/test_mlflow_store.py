@@ -452,6 +452,34 @@ def test_runs_from_logs_and_pages_appear_beside_those_of_mlflow(tmp_path: Path) 
     assert [run.info.run_name for run in best] == ["mine", "train"]
 
 
+def test_a_point_of_a_log_or_a_page_that_a_client_sends_again_is_stored_once(tmp_path: Path) -> None:
+    needed()
+    from mlflow import MlflowClient
+
+    (tmp_path / "train.log").write_text(LOG)
+    (tmp_path / "page.md").write_text(PAGE)
+    run = expdb_in(tmp_path)("ingest", "train.log", "page.md", "-e", "both", "--db", "r.db")
+    assert run.returncode == 0, run.stderr
+    path = tmp_path / "r.db"
+    client = MlflowClient(uri_of(path))
+    experiment = client.get_experiment_by_name("both")
+    assert experiment is not None
+    for found in client.search_runs([experiment.experiment_id]):
+        uid = found.info.run_id
+        for key in found.data.metrics:
+            before = values_of(client, uid, key)
+            for one in client.get_metric_history(uid, key):
+                client.log_metric(uid, key, one.value, one.timestamp, one.step)
+            assert values_of(client, uid, key) == before
+            last = client.get_metric_history(uid, key)[-1]
+            for _ in range(2):
+                client.log_metric(uid, key, 0.25, last.timestamp + 1, last.step + 1)
+            assert len(values_of(client, uid, key)) == len(before) + 1
+            assert client.get_run(uid).data.metrics[key] == 0.25
+    with open_database(path) as database:
+        assert check(database) == []
+
+
 def test_a_run_of_mlflow_is_a_run_like_any_other(tmp_path: Path) -> None:
     needed()
     from mlflow import MlflowClient

@@ -18,7 +18,13 @@ from expdb.store.tracking import STARTED, portions
 from expdb.store.writer import derived_summary
 
 _INSERT = "INSERT INTO point (metric_id, seq, step, value, time_ms) VALUES (?, ?, ?, ?, ?)"
-_LAST_AT = "SELECT seq FROM point WHERE metric_id = ? AND step = ? AND time_ms = ? ORDER BY seq DESC LIMIT 1"
+_RUN = f"SELECT r.uid, {STARTED} FROM run r WHERE r.id = ?"
+_SINCE = (
+    "SELECT step, time_ms, value, seq FROM point WHERE metric_id = ? AND seq >= ? AND seq < ?"
+    " UNION ALL SELECT step, time_ms, value, seq FROM point WHERE metric_id = ? AND seq = ?"
+)
+_ELSEWHERE = "SELECT 1 FROM point WHERE metric_id = ? AND seq > ? AND value = ? AND step <> ? LIMIT 1"
+_LAST_AT = "SELECT seq, value FROM point WHERE metric_id = ? AND step = ? AND time_ms = ? ORDER BY seq DESC LIMIT 1"
 _STORED = (
     "SELECT key, id, unit, decimals, (SELECT max(seq) FROM point WHERE metric_id = metric.id), count, nonfinite,"
     " first_step, first_value, last_step, last_time_ms, last_value, min_step, min_value, max_step, max_value"
@@ -53,6 +59,15 @@ class _Stored:
     doubtful: bool = False
 
 
+@dataclass(slots=True)
+class _Curve:
+    """What was read of a curve. upto: behind the points read; top: the last of them, as (step, time, seq)."""
+
+    marks: set[Mark]
+    upto: int = 0
+    top: tuple[int, int, int] | None = None
+
+
 class Known:
     """What the curves that are not logged in order hold already, by metric; for one store and all its threads.
 
@@ -60,34 +75,43 @@ class Known:
     """
 
     def __init__(self) -> None:
-        self._curves: OrderedDict[tuple[int, str, int], tuple[int, set[Mark]]] = OrderedDict()
+        self._curves: OrderedDict[tuple[str, str, int], _Curve] = OrderedDict()
 
     def repeated(self, database: Database, run_id: int, key: str, stored: _Stored, late: Iterable[Mark]) -> set[Mark]:
-        """Those of the points that are stored."""
+        """Those of the points that are stored, as a client reads them."""
         late = set(late)
+        ((uid, started_ms),) = database.rows(_RUN, (run_id,))
         if stored.summary.count > _KNOWN_POINTS:
-            return _stored_of(database, stored.id, late)
-        name = (run_id, key, stored.id)
-        upto, marks = self._curves.pop(name, (0, set()))
-        if len(marks) > stored.summary.count:
-            # The run was purged, and its numbers given to another.
-            upto, marks = 0, set()
-        rows = database.rows(
-            "SELECT step, time_ms, value FROM point WHERE metric_id = ? AND seq >= ? AND seq < ?",
-            (stored.id, upto, stored.next_seq),
-        )
-        marks.update((step, time_ms, value) for step, time_ms, value in rows)
-        self._curves[name] = (stored.next_seq, marks)
-        while len(self._curves) > 1 and sum(len(some) for _, some in self._curves.values()) > _KNOWN_POINTS:
+            return _stored_of(database, stored.id, late, started_ms)
+        # The number of a run that was purged may be another one's now, its uid never.
+        name = (uid, key, stored.id)
+        curve = self._curves.pop(name, None)
+        if curve is None or len(curve.marks) > stored.summary.count:
+            curve = _Curve(set())
+        # Of what was read, only where the last point was can another value be: somebody has put a lesser one there.
+        altered = -1 if curve.top is None else curve.top[2]
+        rows = database.rows(_SINCE, (stored.id, curve.upto, stored.next_seq, stored.id, altered))
+        for step, time_ms, value, seq in rows:
+            if step is None or time_ms is None:
+                curve.marks.add((step or 0, started_ms if time_ms is None else time_ms, value))
+                continue
+            curve.marks.add((step, time_ms, value))
+            if curve.top is None or (step, time_ms, seq) > curve.top:
+                curve.top = (step, time_ms, seq)
+        curve.upto = stored.next_seq
+        self._curves[name] = curve
+        while len(self._curves) > 1 and sum(len(one.marks) for one in self._curves.values()) > _KNOWN_POINTS:
             self._curves.popitem(last=False)
-        return late & marks
+        return late & curve.marks
 
 
-def _stored_of(database: Database, metric_id: int, late: set[Mark]) -> set[Mark]:
+def _stored_of(database: Database, metric_id: int, late: set[Mark], started_ms: int) -> set[Mark]:
     found: set[Mark] = set()
     for some, marks in portions({step for step, _, _ in late}):
         rows = database.rows(
-            f"SELECT step, time_ms, value FROM point WHERE metric_id = ? AND step IN ({marks})", (metric_id, *some)
+            f"SELECT coalesce(step, 0), coalesce(time_ms, ?), value FROM point"
+            f" WHERE metric_id = ? AND coalesce(step, 0) IN ({marks})",
+            (started_ms, metric_id, *some),
         )
         found.update((step, time_ms, value) for step, time_ms, value in rows)
     return late & found
@@ -150,10 +174,12 @@ def _metrics(database: Database, run_id: int, keys: Sequence[str]) -> dict[str, 
 
 def _behind(mark: Mark, summary: Summary) -> bool:
     """Whether the point lies behind all that are stored, so that it is none of them."""
-    if summary.count == 0 or summary.last_step is None:
+    if summary.count == 0:
         return True
-    time_ms = -1 if summary.last_time_ms is None else summary.last_time_ms
-    return (mark[0], mark[1]) > (summary.last_step, time_ms)
+    if summary.last_step is None or summary.last_time_ms is None:
+        # A log or a page has it: what it lacks, a client reads as step 0 and the time of the run's beginning.
+        return mark[0] > max(0, summary.last_step or 0)
+    return (mark[0], mark[1]) > (summary.last_step, summary.last_time_ms)
 
 
 def _size(value: float | None) -> float:
@@ -187,8 +213,8 @@ def _grow(database: Database, one: _Stored, marks: list[Mark]) -> list[tuple[int
         place = max((i for i in range(len(marks)) if (steps[i], times[i]) == before), default=None)
         if place is not None and _size(last_value) >= _size(values[place]):
             # Two values of one step and time: the lesser one takes the place of the one that came before it.
-            values[place] = _swap(database, one, before, values[place], last_value)
-            summary.last_value = last_value
+            values[place] = _swap(database, one, before, marks[: place + 1])
+            summary.last_value = math.nan if last_value is None else last_value
     first = one.next_seq
     return [
         (one.id, seq, step, value, time_ms)
@@ -196,22 +222,24 @@ def _grow(database: Database, one: _Stored, marks: list[Mark]) -> list[tuple[int
     ]
 
 
-def _swap(
-    database: Database,
-    one: _Stored,
-    mark: tuple[int | None, int | None],
-    value: float | None,
-    last_value: float | None,
-) -> float | None:
-    """Put a value where the metric's last one is, which is given back."""
-    ((seq,),) = database.rows(_LAST_AT, (one.id, *mark))
+def _swap(database: Database, one: _Stored, last: tuple[int | None, int | None], marks: list[Mark]) -> float | None:
+    """Put the value of the last of these points, which are not stored yet, where the metric's last one is; that one's
+    is given back. last: step and time of both."""
+    *between, (_, _, value) = marks
+    last_value: float | None
+    ((seq, last_value),) = database.rows(_LAST_AT, (one.id, *last))
     database.connection.execute("UPDATE point SET value = ? WHERE metric_id = ? AND seq = ?", (value, one.id, seq))
     summary = one.summary
     if seq == 0:
         summary.first_value = value
+    # Which of two equal extremes came first may be another one now: this value comes earlier, the other one later.
     extremes = ((summary.min_value, summary.min_step), (summary.max_value, summary.max_step))
-    # Which of two equal extremes came first may be another one now.
-    one.doubtful = any(extreme == value and step != mark[0] for extreme, step in extremes)
+    if any(extreme == value and step != last[0] for extreme, step in extremes):
+        one.doubtful = True
+    elif any(extreme == last_value and step == last[0] for extreme, step in extremes):
+        one.doubtful = any(number == last_value and step != last[0] for step, _, number in between) or bool(
+            database.rows(_ELSEWHERE, (one.id, seq, last_value, last[0]))
+        )
     return last_value
 
 
@@ -247,7 +275,7 @@ def history(database: Database, uid: str, key: str) -> list[HistoryPoint]:
         rows.sort()
         return rows
     out = [(time_ms, step, math.nan if value is None else value) for time_ms, step, value in rows]
-    out.sort(key=lambda point: (point[0], point[1], _size(point[2])))
+    out.sort(key=lambda point: (point[0], point[1], _size(point[2]), math.isnan(point[2])))
     return out
 
 
