@@ -266,6 +266,21 @@ def test_points_that_each_side_added_are_all_kept(database: Database, laptop: Da
     )
 
 
+def test_of_a_run_of_mlflow_s_the_greatest_value_at_the_last_step_and_time_stays_the_last(
+    database: Database, laptop: Database
+) -> None:
+    uid = api_run(laptop, "finished", {"loss": [1.0]})
+    laptop.connection.execute("UPDATE run SET origin = 'mlflow'")
+    bring(database, laptop)
+    for (metric_id,) in laptop.rows("SELECT id FROM metric"):
+        laptop.connection.execute("UPDATE point SET value = 0.5 WHERE metric_id = ?", (metric_id,))
+        laptop.connection.execute("UPDATE metric SET first_value = 0.5, last_value = 0.5, min_value = 0.5")
+    bring(database, laptop)
+    assert [value for _, value in curve(database, only_run(database), "loss")] == [0.5, 1.0]
+    assert database.rows("SELECT last_value, count FROM metric WHERE key = 'loss'") == [(1.0, 2)]
+    assert uid == only_run(database).uid
+
+
 def test_a_removed_run_stays_what_it_is_on_each_side_and_that_is_said(
     database: Database, laptop: Database, write_log: WriteLog
 ) -> None:

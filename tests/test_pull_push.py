@@ -23,7 +23,7 @@ from expdb.bridges.files import copy
 from expdb.bridges.names import cleaned, is_taken
 from expdb.bridges.remote import open_store
 from expdb.errors import DatabaseError, NotFoundError, UsageError
-from expdb.store import departures, editing, reader
+from expdb.store import departures, editing, reader, upkeep
 from expdb.store.database import Database
 from expdb.store.opening import open_database
 from expdb.store.sqlite import SqliteDatabase
@@ -259,6 +259,22 @@ def test_a_point_that_comes_behind_the_last_one_of_an_ended_run_is_found_by_agai
     client(uri).log_metric(uid, "loss", 0.125, timestamp=1, step=0)
     assert pulled(database, uri).points == 0
     assert pulled(database, uri, again=True).points == 1
+
+
+@pytest.mark.parametrize("values", [(1.0, 0.5), (0.5, 1.0), (-1.0, float("nan")), (1.0, float("nan")), (3, 1, 2)])
+def test_of_several_values_at_one_step_and_time_the_last_is_that_of_mlflow(
+    values: tuple[float, ...], database: Database, stores: Stores
+) -> None:
+    uri = stores.new("ties")
+    to = client(uri)
+    uid = to.create_run("0").info.run_id
+    for value in values:
+        to.log_metric(uid, "m", value, timestamp=1000, step=0)
+        pulled(database, uri)
+    ((last, count),) = database.rows("SELECT last_value, count FROM metric")
+    said = to.get_run(uid).data.metrics["m"]
+    assert (repr(float("nan") if last is None else last), count) == (repr(said), len(values))
+    assert upkeep.check(database) == []
 
 
 def test_what_a_person_corrected_or_removed_here_stays(database: Database, stores: Stores) -> None:

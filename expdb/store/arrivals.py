@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from expdb import metrics
 from expdb.records import CURVE, REPORTED, Curve, Metric, Summary
-from expdb.store import exchange
+from expdb.store import exchange, ties
 from expdb.store import statements as sql
 from expdb.store.database import Database
 from expdb.store.exchange import PULLED, PUSHED, PUSHED_TAG, UID_TAG, Counterpart, Experiment, Model, Point, Run
@@ -374,6 +374,8 @@ class Arrivals:
         self.writer.insert_metrics(run_id, [one for one, _ in fresh])
         for one, curve in fresh:
             self.writer.insert([one.id], one.seq, None, [curve], 0)
+        for one, _ in fresh:
+            ties.settle(self._at, one.id)
         return sum(len(curve.values) for _, curve in fresh)
 
     def _datasets(self, run: Run, run_id: int, experiment_id: int) -> int:
@@ -435,22 +437,7 @@ class Arrivals:
 
 def _curve(metric: Metric, points: Sequence[Point]) -> Curve:
     nothing = [None] * len(points)
-    steps, times, values = (list(column) for column in zip(*_greatest_last(points), strict=True))
+    steps, times, values = (list(column) for column in zip(*points, strict=True))
     if metric.kind == REPORTED:
         return Curve(metric, nothing, values, nothing)
     return Curve(metric, steps, values, nothing, times_ms=times)
-
-
-def _greatest_last(points: Sequence[Point]) -> Sequence[Point]:
-    """The points so that of those at the last step and time the greatest value comes last, which MLflow takes for the
-    metric's; NaN is as 0 there."""
-    top = max(point[:2] for point in points)
-    places = [place for place, point in enumerate(points) if point[:2] == top]
-    if len(places) < 2:
-        return points
-    out = list(points)
-    for place, point in zip(
-        places, sorted((out[i] for i in places), key=lambda p: p[2] if p[2] == p[2] else 0.0), strict=True
-    ):
-        out[place] = point
-    return out

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from expdb.records import REPORTED
 from expdb.store import statements as sql
+from expdb.store import ties
 from expdb.store.database import Database, Row, Value
 from expdb.store.writer import Writer, as_number, derived_summary
 
@@ -20,7 +21,7 @@ Who = Literal["ours", "theirs"]
 _RANK = {"scheduled": 0, "running": 1, "killed": 2, "failed": 3, "finished": 3}
 _RUN = (
     *("uid", "experiment_id", "name", "status", "user_name", "seed", "note", "artifact_uri"),
-    *("started_ms", "ended_ms", "deleted_ms"),
+    *("started_ms", "ended_ms", "deleted_ms", "origin"),
 )
 _PROVENANCE = (
     *("command", "cwd", "git_commit", "git_dirty", "git_diff", "host", "gpu", "driver", "python", "torch", "cuda"),
@@ -365,6 +366,8 @@ class _Reconciling:
                 self._conflict(f"metric {key}: each side has points of its own; all are kept, theirs behind ours")
         row = self._metrics_here[key]
         self.at.execute(sql.UPDATE_METRIC, (row[_UNIT], row[_DECIMALS], *derived_summary(self.at, ours).row(), ours))
+        if self._here["origin"] == "mlflow":
+            ties.settle(self.at, ours)
 
     @staticmethod
     def _run(side: Side) -> dict[str, Any]:
