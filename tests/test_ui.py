@@ -104,6 +104,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     expdb = expdb_in(folder)
     assert expdb("ingest", "logs", "pages").returncode == 0
     assert expdb("edit", "vgg16", "--name", HOSTILE, "-s", f"{HOSTILE}={HOSTILE}", "-t", f"t={HOSTILE}").returncode == 0
+    (folder / "diverged.log").write_text("epoch 1, loss 1.5\nepoch 2, loss inf\n")
+    assert expdb("ingest", "diverged.log", "-e", "diverged").returncode == 0
     (port,) = free_ports(1)
     process, url, _ = start(folder, "--port", str(port))
     try:
@@ -183,6 +185,16 @@ def test_a_run_has_a_page_of_its_own(page: Page, browser: "Chrome") -> None:
     browser.get(page.at(f"runs/{page.runs['resnet18']}/model-metrics"))
     count = "return document.querySelectorAll('.js-plotly-plot .scatterlayer .trace').length"
     settled(browser, lambda: browser.execute_script(count) >= 2)
+
+
+def test_a_run_that_ended_at_infinity_can_be_opened_and_is_told_whole(page: Page, browser: "Chrome") -> None:
+    found = ask(page.url, "experiments/search", {"max_results": 10})["experiments"]
+    (experiment,) = [one["experiment_id"] for one in found if one["name"] == "diverged"]
+    (run,) = ask(page.url, "runs/search", {"experiment_ids": [experiment]})["runs"]
+    assert [one["value"] for one in run["data"]["metrics"]] == ["Infinity"]
+    browser.get("about:blank")
+    browser.get(f"{page.url}/#/experiments/{experiment}/runs/{run['info']['run_id']}")
+    settled(browser, lambda: shows(browser, "diverged", "Metrics (1)", "1.797", "Finished"))
 
 
 def test_a_hostile_name_is_shown_and_not_executed(page: Page, browser: "Chrome") -> None:

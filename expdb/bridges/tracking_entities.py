@@ -1,5 +1,7 @@
 """What the store hands over, as MLflow's own objects."""
 
+import math
+import sys
 from typing import Any
 
 from mlflow.entities import (
@@ -95,7 +97,19 @@ def run_of(run: TrackedRun, artifact_uri: str, datasets: list[DatasetUse], model
 
 def _last_value(last: LastValue, started_ms: int) -> Metric:
     value = _NAN if last.value is None else last.value
+    if math.isinf(value):
+        value = _as_asked(value)
     return Metric(last.key, value, started_ms if last.time_ms is None else last.time_ms, last.step or 0)
+
+
+def _as_asked(value: float) -> float:
+    """The infinity; the largest number where MLflow's page asks by GraphQL, which knows no infinity and would fail
+    with the whole run. MLflow's own SQL store tells it so everywhere."""
+    # Only in a server; there it is long imported.
+    flask = sys.modules.get("flask")
+    if flask is not None and flask.has_request_context() and flask.request.path.endswith("/graphql"):
+        return math.copysign(sys.float_info.max, value)
+    return value
 
 
 def _dataset_input(use: DatasetUse) -> DatasetInput:
