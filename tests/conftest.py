@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LINE = "epoch {0},\tloss {1:.4f},\ttrain accuracy {2:.3f},\ttest accuracy {3:.3f},\tuse time {4:.3f}\n"
 WriteLog = Callable[..., Path]
 
+# Several files of tests run at a time: torch's threads would wait for each other, and burn four times the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # How long an example takes depends on what else the machine does; tests of speed count processor time.
 settings.register_profile("expdb", deadline=None)
 settings.load_profile("expdb")
