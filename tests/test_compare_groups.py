@@ -286,6 +286,21 @@ def test_who_has_but_one_of_two_numbers_is_overtaken_by_nobody(database: Databas
     assert [(row[0].value, row[2].moved) for row in found.rows] == [("long", 0), ("other", 0), ("short", None)]
 
 
+def test_a_param_that_is_called_as_a_field_is_told_how_to_ask_for(database: Database, run: Run) -> None:
+    run("a", ["0.5"], note="warm")
+    said = "note: what expdb says of the run; the param of that name is params.note"
+    assert said in asked(database, columns="run, note").rules
+    assert said not in asked(database, columns="run, note, params.note").rules
+    assert said not in asked(database, columns="run").rules
+
+
+def test_a_name_that_is_near_to_none_has_no_near_one(database: Database, run: Run) -> None:
+    run("a", ["0.5"])
+    with pytest.raises(NotFoundError) as caught:
+        asked(database, columns="nosuch")
+    assert "did you mean" not in (caught.value.hint or "")
+
+
 def test_a_tail_longer_than_a_run_says_so(database: Database, run: Run) -> None:
     run("a", ["0.5", "0.6", "0.9"])
     assert "tail: the mean of the last 3 values, by step" in asked(database, columns="tail(test/accuracy, 3)").rules

@@ -226,13 +226,24 @@ def test_a_font_that_was_installed_since_matplotlib_made_its_list_is_found(monke
     assert plot.render(figure_of("动物数据集"), "png").warnings == ()
 
 
-def test_what_no_font_shows_is_one_warning_with_a_package_and_none_in_svg() -> None:
+def test_without_a_font_with_chinese_a_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib import font_manager
+
+    known = font_manager.fontManager.ttflist
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [one for one in known if one.name not in plot.CJK])
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda *_: [])
+    (warning,) = plot.render(figure_of("动物"), "png").warnings
+    assert warning.endswith("apt install fonts-wqy-zenhei")
+
+
+def test_what_no_font_shows_is_one_warning_and_none_in_svg() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = figure_of("\U0001fae0 melting", "\U0001fae0 too")
         (warning,) = plot.render(figure, "png").warnings
         assert plot.render(figure, "svg").warnings == ()
-    assert "apt install fonts-wqy-zenhei" in warning
+    # No package would mend it.
+    assert warning == "no font here shows '\U0001fae0'; the picture has boxes in their place"
 
 
 def test_a_phone_gets_a_legend_below_in_the_size_that_was_asked() -> None:

@@ -136,7 +136,7 @@ class Evaluation:
                     raise self._unknown(name, "param, tag, metric or field", every)
 
     def _unknown(self, name: str, kind: str, names: set[str]) -> NotFoundError:
-        close = get_close_matches(name, names, 3, 0.5)
+        close = get_close_matches(name, names, 3, 0.6)
         hint = f"did you mean {' or '.join(close)}?" if close else "expdb show RUN lists what a run has"
         hint += f"; if it is text, quote it: '{name}'"
         return NotFoundError(f"none of the runs has a {kind} called {name!r}", hint=hint)
@@ -266,6 +266,10 @@ class Evaluation:
     def knows(self, name: str) -> bool:
         """Whether a bare name means anything to the runs."""
         return self._source_of(name) is not None
+
+    def hides_param(self, name: str) -> bool:
+        """Whether a bare name is a field of the run, and a param as well, which then is `params.` and the name."""
+        return name in _FIELDS and name != "seed" and name in self._params
 
     def aliases_of(self, key: str) -> frozenset[str]:
         """The other names that a param goes by."""

@@ -327,6 +327,10 @@ def _rules(columns: Sequence[ColumnExpr], evaluation: Evaluation) -> Iterable[st
             few = " (of all, where a run has fewer)" if short else ""
             used[_EXPLAINED[operand.function].format(n=operand.argument) + few] = None
     yield from used
+    names = {column.operand.text for column in columns if isinstance(column.operand, Name)}
+    for name in sorted(names):
+        if evaluation.hides_param(name) and f"params.{name}" not in names:
+            yield f"{name}: what expdb says of the run; the param of that name is params.{name}"
     for name in chosen:
         for record in records:
             found_metric = record.metric(name)

@@ -73,9 +73,10 @@ CJK: Final[Mapping[str, str]] = {
     "Arial Unicode MS": "Arial Unicode",
     "Droid Sans Fallback": "DroidSansFallback",
 }
-_NO_FONT: Final = (
-    "no font here shows {0}; the picture has boxes in their place. On Debian: apt install fonts-wqy-zenhei"
-)
+_NO_FONT: Final = "no font here shows {0}; the picture has boxes in their place"
+_PACKAGE: Final = ". On Debian: apt install fonts-wqy-zenhei"
+# What a font with Chinese has: radicals to ideographs, those beside the Basic Plane, and full width.
+_CHINESE: Final = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 # What XML cannot hold, and text.visible leaves.
 _NO_XML: Final = re.compile("[\ufffe\uffff]")
 _METADATA: Final[Mapping[Kind, Mapping[str, None]]] = {
@@ -127,8 +128,11 @@ def render(figure: Figure, kind: Kind) -> Picture:
         out = io.BytesIO()
         # What a reader's fonts have is not known; in SVG it is theirs that count.
         canvas.savefig(out, format=kind, dpi=_DPI, metadata=dict(_METADATA[kind]))
-    lacking = (_NO_FONT.format(_told(missing)),) if missing and kind != "svg" else ()
-    return Picture(out.getvalue(), lacking)
+    if not missing or kind == "svg":
+        return Picture(out.getvalue())
+    # Another font with Chinese would hardly have what the one that is here has not.
+    package = _PACKAGE if len(fonts) == 1 and _CHINESE.search(missing) else ""
+    return Picture(out.getvalue(), (_NO_FONT.format(_told(missing)) + package,))
 
 
 def _told(characters: str) -> str:
