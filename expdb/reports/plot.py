@@ -25,6 +25,7 @@ from expdb.reports.text import cut, cut_apart, one_line, width
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.lines import Line2D
 
 Kind = Literal["svg", "png", "pdf"]
@@ -300,16 +301,12 @@ class _Drawing:
 
     def canvas(self) -> "Canvas":
         from matplotlib.figure import Figure as Canvas
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
         number = len(self.figure.panels)
-        canvas = Canvas(figsize=(self.width, self.height), layout="constrained")
         notes = wrap(shown(" · ".join(self._rules())), _columns(self.width, _SMALL))
         notes_height = _NOTE * len(notes) + 0.05 if notes else 0
         below = (notes_height + self._legend_height()) / self.height
-        engine = canvas.get_layout_engine()
-        assert isinstance(engine, ConstrainedLayoutEngine)
-        engine.set(rect=(0, below, 1, 1 - below))
+        canvas = Canvas(figsize=(self.width, self.height), layout=_layout((0, below, 1, 1 - below)))
         all_axes = canvas.subplots(number, 1, sharex=True, squeeze=False)[:, 0]
         room = self.height * (1 - below) - 0.7
         for axes, panel in zip(all_axes, self.figure.panels, strict=True):
@@ -503,6 +500,25 @@ class _Drawing:
             )
             label = self._end_label(panel, one)
             axes.text(1.055, at, label, transform=axes.transAxes, va="center", fontsize=9, parse_math=False)
+
+
+def _layout(rect: tuple[float, float, float, float]) -> "ConstrainedLayoutEngine":
+    """Axes with room for their labels, within a part of the picture."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    class Rounded(ConstrainedLayoutEngine):
+        """Its solver goes through its terms by their place in memory, and the last digits of what it finds differ from
+        process to process; SVG has names that are made of all digits."""
+
+        def execute(self, fig: "Canvas") -> None:
+            super().execute(fig)
+            for axes in fig.axes:
+                left, bottom, width, height = (round(float(one), 6) for one in axes.get_position().bounds)
+                axes.set_position((left, bottom, width, height))
+                # Whoever is placed by hand is otherwise no longer laid out.
+                axes.set_in_layout(True)
+
+    return Rounded(rect=rect)
 
 
 def _of_how_many(one: Series) -> tuple[int, int]:
