@@ -239,9 +239,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What compare, ls and sql hand to reports. title: its caption. rules: a sentence for each rule that chose."""
+    """What compare, ls and sql hand to reports. title: its caption. rules: a sentence for each rule that chose.
+
+    language: of the sentences.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     title: str | None = None
     rules: tuple[str, ...] = ()
+    language: str = "en"

@@ -484,11 +484,11 @@ def test_the_attributes_of_a_marker_are_the_words_of_the_command() -> None:
     words = {
         **{"experiment": "e", "runs": "a, b", "where": "lr = 1", "columns": "run", "sort": "-lr", "top": "5"},
         **{"group-by": "all-but:seed", "select": "best", "pivot": "", "only-changed": "yes", "bold": "best"},
-        **{"digits": "2", "percent": "", "caption": "c"},
+        **{"digits": "2", "percent": "", "caption": "c", "lang": "zh"},
     }
     assert set(words) == set(tables.WORDS)
     assert tables.read(words) == Asked(
-        "e", ("a", "b"), "lr = 1", "run", "-lr", 5, "all-but:seed", "best", "", True, "best", 2, True, "c"
+        "e", ("a", "b"), "lr = 1", "run", "-lr", 5, "all-but:seed", "best", "", True, "best", 2, True, "c", "zh"
     )
     assert tables.read({}) == Asked()
     assert tables.read({"percent": "no"}).percent is False

@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from expdb.errors import UsageError
 from expdb.records import Cell, Column, Table, Unit
 from expdb.reports import FORMATS, format_of, render, text
-from expdb.reports.layout import MARK_RULE, heading, printed
+from expdb.reports.layout import MARK, MARK_RULES, heading, printed
 from expdb.reports.terminal import MOST_ROWS, print_table
 
 RESULTS = Table(
@@ -234,8 +234,8 @@ def test_reported_numbers_are_marked_only_where_a_column_mixes_them_with_measure
     for name in ("plain", "markdown"):
         assert "2†" in render(table, name)
         assert "1†" not in render(table, name)
-        assert MARK_RULE in render(table, name)
-    assert MARK_RULE not in render(Table(columns[:1], tuple(row[:1] for row in rows)), "plain")
+        assert MARK_RULES["en"][MARK] in render(table, name)
+    assert MARK_RULES["en"][MARK] not in render(Table(columns[:1], tuple(row[:1] for row in rows)), "plain")
 
 
 def test_a_missing_number_neither_makes_a_column_mixed_nor_gets_a_mark() -> None:

@@ -50,6 +50,7 @@ def compare(
     ] = None,
     percent: Annotated[bool, typer.Option("--percent", help="Show fractions in percent.")] = False,
     caption: Annotated[Optional[str], typer.Option("--caption", help="What stands above the table.")] = None,
+    lang: Annotated[Optional[str], typer.Option("--lang", help="Of the sentences beneath: en, zh.")] = None,
     in_place: Annotated[
         bool, typer.Option("--in-place", help="With --like PAGE: write the page itself, corrected rows alone.")
     ] = False,
@@ -88,6 +89,7 @@ def compare(
         digits=digits,
         percent=percent,
         caption=caption,
+        lang=lang,
     )
     if in_place:
         _write_back(asked, like, format_name, style, output, db)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from expdb import metrics
+from expdb.compare.wording import wording
 from expdb.records import Cell, Table
 from expdb.reports.layout import spread
 from expdb.reports.text import brief
@@ -28,8 +29,8 @@ def with_digits(table: Table, digits: int) -> Table:
 def in_percent(table: Table) -> Table:
     """Fractions in percent; that there are none is said."""
     if not any(column.unit in metrics.RATIOS for column in table.columns):
-        hint = "expdb edit RUN --unit METRIC=fraction says what is one"
-        return replace(table, rules=(*table.rules, f"in percent: nothing, for no column holds fractions; {hint}"))
+        said = wording(table.language).no_fractions("expdb edit RUN --unit METRIC=fraction")
+        return replace(table, rules=(*table.rules, said))
     turned = [column.unit == "fraction" for column in table.columns]
     columns = [replace(c, unit="percent") if turn else c for c, turn in zip(table.columns, turned, strict=True)]
     rows = [
@@ -67,7 +68,7 @@ def with_best(table: Table) -> Table:
     rules = []
     if unknown:
         # Formats explain how they show the best.
-        rules.append(f"which way is better is not known of {', '.join(unknown)} ([better] in expdb.toml says it)")
+        rules.append(wording(table.language).better_unknown(unknown))
     return replace(table, rows=tuple(zip(*columns, strict=True)), rules=(*table.rules, *rules))
 
 
@@ -94,9 +95,7 @@ def with_moves(table: Table) -> Table:
         bases[table.columns[base].title] = None
     if not bases:
         return table
-    rule = f"↑ ↓: places gained or lost against the rule that stands first ({', '.join(bases)})"
-    if not is_moved:
-        rule = f"no row changes its place against the rule that stands first ({', '.join(bases)})"
+    rule = wording(table.language).moves(list(bases), are_any=is_moved)
     return replace(table, rows=tuple(zip(*columns, strict=True)), rules=(*table.rules, rule))
 
 
@@ -138,7 +137,7 @@ def only_changed(table: Table) -> Table:
         for i, column in enumerate(table.columns)
         if i not in kept and columns[i][0].value is not None
     ]
-    rules = (f"the same in every row: {', '.join(same)}",) if same else ()
+    rules = (wording(table.language).the_same(same),) if same else ()
     return replace(
         table,
         columns=tuple(table.columns[i] for i in kept),

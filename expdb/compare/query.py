@@ -42,3 +42,4 @@ class Query:
     digits: int | None = None
     percent: bool = False
     caption: str | None = None
+    language: str = "en"

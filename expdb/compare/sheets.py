@@ -10,6 +10,7 @@ from expdb.compare.evaluation import Evaluation, Value, direction, epochs
 from expdb.compare.finishing import N
 from expdb.compare.grouping import Group, Grouping
 from expdb.compare.query import Query
+from expdb.compare.wording import Wording, wording
 from expdb.errors import UsageError
 from expdb.expressions import ColumnExpr, Name, Selection, StepOf, metrics_in
 from expdb.records import REPORTED, Cell, Column, Table
@@ -21,15 +22,6 @@ from expdb.store.writer import as_number
 _NO_RESULTS = frozenset(("lr", "time", "epoch_time"))
 # Columns that the table has of itself.
 _OWN_COLUMNS = ("run", "experiment", "epochs")
-_EXPLAINED = {
-    "first": "first: the value that was printed first",
-    "last": "last: the value at the greatest step",
-    "min": "min: the least value of the curve",
-    "max": "max: the greatest value of the curve",
-    "at": "at: the value at step {n}, the last where there are several",
-    "tail": "tail: the mean of the last {n} values, by step",
-}
-_MOST_NAMED = 5
 
 
 class Sheet:
@@ -39,6 +31,7 @@ class Sheet:
         self.evaluation = evaluation
         self.records = evaluation.records
         self.query = query
+        self.wording = wording(query.language)
 
     def table(self) -> Table:
         """Raises NotFoundError for a name that no run has, UsageError for what does not go together."""
@@ -52,7 +45,12 @@ class Sheet:
         self.evaluation.check(columns)
         printed = [self.evaluation.column(column) for column in columns]
         rows = tuple(zip(*(cells for _, cells in printed), strict=True)) if self.records else ()
-        return Table(tuple(c for c, _ in printed), rows, rules=tuple(_rules(columns, self.evaluation)))
+        return Table(
+            tuple(c for c, _ in printed),
+            rows,
+            rules=tuple(_rules(columns, self.evaluation, self.wording)),
+            language=self.query.language,
+        )
 
     def _grouped(self, by: Grouping) -> Table:
         """One row for each group of runs, its numbers means, and how many runs they are of."""
@@ -73,10 +71,13 @@ class Sheet:
             numeric = all(isinstance(cell.value, (int, float)) for cell in of_groups) if is_word else told.numeric
             printed.append(replace(told, numeric=numeric))
             below.append(of_groups)
-        rules = [*_rules(columns, self.evaluation), *self._said_of(by, found, shared, broken)]
+        has_means = any(i != counts and not self.evaluation.is_word(one.operand) for i, one in enumerate(columns))
+        chosen = _rules(columns, self.evaluation, self.wording)
+        rules = [*chosen, *self._said_of(by, found, shared, broken, has_means=has_means)]
         if left_out := len(self.records) - len(self._belonging(by)):
-            rules.append(f"{_count(left_out)} none of {_named(by.names)} and {_are(left_out)} in no row")
-        return Table(tuple(printed), tuple(zip(*below, strict=True)) if found else (), rules=tuple(rules))
+            rules.append(self.wording.in_no_row(left_out, _named(by.names)))
+        rows = tuple(zip(*below, strict=True)) if found else ()
+        return Table(tuple(printed), rows, rules=tuple(rules), language=self.query.language)
 
     def groups(self, by: Grouping) -> tuple[tuple[ColumnExpr, ...], list[Group]]:
         """The names that tell the groups apart, with the groups in the order asked for, whose keys are those names'.
@@ -206,14 +207,13 @@ class Sheet:
         titles = [self._head(column, head.key[0]) for head in heads]
         printed = (told_row, *(replace(told, title=title, numeric=told.numeric) for title in titles))
         below = tuple((side.key[0], *line) for side, line in zip(sides, grid, strict=True))
-        named = f"in each cell: {value.title or value.operand}"
-        by = f"by {row.title or row.operand} (rows) and {column.title or column.operand} (columns)"
-        rules = [f"{named}, {by}", *_rules((value,), self.evaluation)]
+        named = (one.title or str(one.operand) for one in (value, row, column))
+        rules = [self.wording.cells(*named), *_rules((value,), self.evaluation, self.wording)]
         if not are_single and not is_word:
-            rules.append("mean ± standard deviation (sample, n − 1) over the n runs of a cell")
+            rules.append(self.wording.mean_of_cell())
         if left_out := len(self.records) - len(places):
-            rules.append(f"{_count(left_out)} no {row.operand} or no {column.operand} and {_are(left_out)} in no cell")
-        return Table(printed, below, rules=tuple(rules))
+            rules.append(self.wording.in_no_cell(left_out, str(row.operand), str(column.operand)))
+        return Table(printed, below, rules=tuple(rules), language=self.query.language)
 
     def _head(self, column: ColumnExpr, cell: Cell) -> str:
         """The title of a pivot's column: a word speaks for itself, a number needs its name."""
@@ -226,31 +226,24 @@ class Sheet:
         found: Sequence[Group],
         shared: Sequence[ColumnExpr],
         broken: Collection[int],
+        *,
+        has_means: bool,
     ) -> Iterator[str]:
         """What has to be said of the groups: what a mean is of, who is in none, what parts runs that were to be one."""
         names = _named(by.names)
-        differ = f"which differ in nothing but {names}" if by.all_but else f"which share {names}"
-        yield f"mean ± standard deviation (sample, n − 1) over the n runs of a row, {differ}"
+        if has_means:
+            yield self.wording.mean_of_row(names, all_but=by.all_but)
+        elif by.all_but:
+            yield self.wording.runs_of_row(names)
         if by.all_but and 1 < len(found) == len(self.records):
-            parting = ", ".join(name.title or str(name.operand) for name in shared)
-            yield f"no two runs differ in nothing but {names}: each row is one run; they differ in {parting}"
+            yield self.wording.single_runs(names, ", ".join(name.title or str(name.operand) for name in shared))
         for group in found:
             fallen = [self.records[i].name for i in group.members if i in broken]
             if fallen:
                 key = ", ".join(
                     f"{name.title or name.operand} {brief(cell)}" for name, cell in zip(shared, group.key, strict=True)
                 )
-                more = f" and {len(fallen) - _MOST_NAMED} more" if len(fallen) > _MOST_NAMED else ""
-                share = f"{len(fallen)} of {len(group.members)} runs diverged and {_are(len(fallen))} in no mean"
-                yield f"{key or 'all runs'}: {share}: {', '.join(fallen[:_MOST_NAMED])}{more}"
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def _count(runs: int) -> str:
-    return "1 run has" if runs == 1 else f"{runs} runs have"
+                yield self.wording.diverged(key, fallen, len(group.members))
 
 
 def _named(names: Sequence[ColumnExpr]) -> str:
@@ -300,7 +293,7 @@ def default_columns(records: Sequence[RunRecord]) -> tuple[ColumnExpr, ...]:
     return tuple(out)
 
 
-def _rules(columns: Sequence[ColumnExpr], evaluation: Evaluation) -> Iterable[str]:
+def _rules(columns: Sequence[ColumnExpr], evaluation: Evaluation, say: Wording) -> Iterable[str]:
     """One sentence for each rule that chose numbers, and one for each run whose numbers broke."""
     records = evaluation.records
     used: dict[str, None] = {}
@@ -316,16 +309,13 @@ def _rules(columns: Sequence[ColumnExpr], evaluation: Evaluation) -> Iterable[st
             continue
         found = [m for record in records if (m := record.metric(operand.metric))]
         if found and all(m.kind == REPORTED for m in found):
-            rules = sorted({m.rule for m in found if m.rule})
-            said = f" (the page says: {', '.join(rules)})" if rules else ""
-            used[f"{column.title or operand.metric}: as reported on a page{said}, without a curve"] = None
+            used[say.reported(column.title or operand.metric, sorted({m.rule for m in found if m.rule}))] = None
         elif operand.function == "best" and found:
-            way = {"max": "greatest", "min": "least"}[direction(found[0], operand)]
-            used[f"best: the {way} {operand.metric} of all steps, chosen by looking at that very number"] = None
-        elif operand.function in _EXPLAINED:
+            used[say.best(operand.metric, greatest=direction(found[0], operand) == "max")] = None
+        else:
             short = operand.function == "tail" and any(m.count < (operand.argument or 0) for m in found)
-            few = " (of all, where a run has fewer)" if short else ""
-            used[_EXPLAINED[operand.function].format(n=operand.argument) + few] = None
+            if sentence := say.rule(operand.function, operand.argument, some_have_fewer=short):
+                used[sentence] = None
     yield from used
     names = {column.operand.text for column in columns if isinstance(column.operand, Name)}
     for name in sorted(names):
@@ -335,5 +325,4 @@ def _rules(columns: Sequence[ColumnExpr], evaluation: Evaluation) -> Iterable[st
         for record in records:
             found_metric = record.metric(name)
             if found_metric and found_metric.nonfinite:
-                broken = f"{found_metric.nonfinite} of {found_metric.count} values of {found_metric.name}"
-                yield f"{record.name}: {broken} are not finite"
+                yield say.not_finite(record.name, found_metric.nonfinite, found_metric.count, found_metric.name)

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from expdb import expressions
-from expdb.compare import compare, select
+from expdb.compare import compare, select, wording
 from expdb.compare.grouping import Grouping
 from expdb.compare.query import Query, Rule
 from expdb.errors import UsageError
@@ -31,6 +31,7 @@ class Asked:
     sort: an operand, `-` before it turns the order round. group_by: params by name, or `all-but:seed`. select: rules
     that stand side by side for each metric, `best, last, tail:5`. pivot: `row, column, value`. bold: `best`. digits:
     behind the point, for results. percent: fractions are shown in percent.
+    lang: of the sentences beneath it.
     """
 
     experiment: str | None = None
@@ -47,6 +48,7 @@ class Asked:
     digits: int | None = None
     percent: bool = False
     caption: str | None = None
+    lang: str | None = None
 
 
 WORDS: Final = tuple(field.name.replace("_", "-") for field in fields(Asked))
@@ -78,6 +80,7 @@ def read(words: Mapping[str, str]) -> Asked:
         digits=_whole(words, "digits", 0, MOST_DIGITS),
         percent=_flag(words, "percent"),
         caption=words.get("caption"),
+        lang=words.get("lang"),
     )
 
 
@@ -137,6 +140,7 @@ def understood(asked: Asked) -> Query:
         digits=asked.digits,
         percent=asked.percent,
         caption=asked.caption or None,
+        language=wording.checked(asked.lang or wording.LANGUAGES[0]),
     )
 
 

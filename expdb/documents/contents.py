@@ -11,6 +11,7 @@ from typing import Final
 
 from expdb import compare, plotting
 from expdb.compare import tables
+from expdb.compare.wording import checked
 from expdb.documents import pictures, values
 from expdb.documents.markers import Marker
 from expdb.documents.pictures import Picture
@@ -87,10 +88,8 @@ class Contents:
 
     def _listed(self, words: Mapping[str, str], page: Path) -> Table:
         _known("runs", words, _RUNS_WORDS)
-        language = words.get("lang", "en")
-        if language not in _TITLES:
-            raise UsageError(f"lang={language!r}: {' or '.join(_TITLES)}", hint='lang="zh"')
-        asked = tables.read({name: text for name, text in words.items() if name != "lang"})
+        asked = tables.read(words)
+        language = checked(words.get("lang") or "en")
         records = compare.select(self._database, tables.understood(asked), self._runs)
         rows = tuple(self._row(record, page) for record in records)
         columns = tuple(Column(title, title) for title in _TITLES[language])

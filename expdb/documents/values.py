@@ -17,7 +17,7 @@ from expdb.store.database import Database
 from expdb.store.reader import RunRecord
 from expdb.store.writer import as_number
 
-WORDS: Final = ("of", "over", "runs", "experiment", "where", "sort", "top", "digits", "percent")
+WORDS: Final = ("of", "over", "runs", "experiment", "where", "sort", "top", "digits", "percent", "lang")
 OVER: Final = ("max", "min", "mean", "std", "median", "count")
 _NAMED: Final = 5
 
@@ -80,8 +80,12 @@ def _number(table: Table, over: str | None, digits: int | None, sign: str) -> st
     known = [cell.decimals for _, cell in cells if cell.decimals is not None]
     # A mean knows a digit more than its values.
     decimals = digits if digits is not None else max(known) + 1 if len(known) == len(cells) else None
-    n = str(len(cells)) if len(cells) == len(table.rows) else f"{len(cells)} of {len(table.rows)}"
+    n = str(len(cells)) if len(cells) == len(table.rows) else _part(len(cells), len(table.rows), table.language)
     return f"{brief(Cell(found, decimals))}{sign} (n = {n})"
+
+
+def _part(n: int, of: int, language: str) -> str:
+    return f"{n}/{of}" if language == "zh" else f"{n} of {of}"
 
 
 def _as_float(cell: Cell) -> float | None:

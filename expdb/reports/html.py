@@ -9,12 +9,11 @@ from html import escape
 from typing import Final
 
 from expdb.records import Table
-from expdb.reports.layout import DIVERGED, DIVERGED_RULE, MARK, MARK_RULE, PrintedColumn, printed
+from expdb.reports.layout import DIVERGED, MARK, PrintedColumn, PrintedTable, printed
 from expdb.reports.markdown import is_code
 from expdb.reports.text import MISSING, lines
 
 _TEMPLATE: Final = re.compile(r"\{(?=[{%#])|(?<=[}%#])\}")
-_MARKS: Final = {MARK: MARK_RULE, DIVERGED: DIVERGED_RULE}
 _MARK: Final = re.compile(f"[{MARK}{DIVERGED}]")
 # Headings would stand in the middle.
 _LEFT: Final = ' style="text-align: left"'
@@ -33,7 +32,7 @@ def render(table: Table) -> str:
     )
     out += [f"<thead>\n<tr>{heads}</tr>\n</thead>", "<tbody>"]
     if table.rows:
-        out += [f"<tr>{''.join(row)}</tr>" for row in zip(*map(_cells, words.columns, _firsts()), strict=False)]
+        out += [f"<tr>{''.join(row)}</tr>" for row in zip(*_columns(words), strict=True)]
     else:
         out.append(f'<tr><td colspan="{max(1, len(words.columns))}">no rows</td></tr>')
     out += ["</tbody>", "</table>"]
@@ -42,22 +41,21 @@ def render(table: Table) -> str:
     return "\n".join((*out, "</div>")) + "\n"
 
 
-def _firsts() -> Iterator[bool]:
-    """Whether a column is the first."""
-    yield True
-    while True:
-        yield False
+def _columns(words: PrintedTable) -> Iterator[Iterator[str]]:
+    """The cells of each column."""
+    for place, column in enumerate(words.columns):
+        yield _cells(words, column, place == 0)
 
 
-def _cells(column: PrintedColumn, is_first: bool) -> Iterator[str]:
+def _cells(words: PrintedTable, column: PrintedColumn, is_first: bool) -> Iterator[str]:
     # What stands first names the row, unless it is a number.
     tag, end = (f'th scope="row"{_LEFT}', "th") if is_first and not column.numeric else ("td", "td")
     opening = f"<{tag}{_RIGHT if column.numeric else ''}>"
     for row, cell in enumerate(column.cells):
-        yield f"{opening}{_cell(column, row, cell)}</{end}>"
+        yield f"{opening}{_cell(words, column, row, cell)}</{end}>"
 
 
-def _cell(column: PrintedColumn, row: int, cell: str) -> str:
+def _cell(words: PrintedTable, column: PrintedColumn, row: int, cell: str) -> str:
     if cell == MISSING:
         shown = f'<span aria-label="missing">{MISSING}</span>'
     elif column.numeric:
@@ -67,11 +65,11 @@ def _cell(column: PrintedColumn, row: int, cell: str) -> str:
         shown += escaped(column.spread(row))
     shown = f"<strong>{shown}</strong>" if column.is_best(row) else shown
     mark = column.mark(row)
-    return shown + (_MARK.sub(_marked, escaped(mark)) if mark else "")
+    return shown + (_MARK.sub(lambda found: _marked(found[0], words.said_of(found[0])), escaped(mark)) if mark else "")
 
 
-def _marked(mark: re.Match[str]) -> str:
-    return f'<sup title="{escape(_MARKS[mark[0]])}">{mark[0]}</sup>'
+def _marked(mark: str, rule: str) -> str:
+    return f'<sup title="{escape(rule)}">{mark}</sup>'
 
 
 def escaped(line: str) -> str:

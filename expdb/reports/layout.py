@@ -12,10 +12,16 @@ from expdb.records import Cell, Column, Table
 from expdb.reports.text import MISSING, brief, one_line
 
 MARK: Final = "†"
-MARK_RULE: Final = "† reported on a page, without its curve"
 DIVERGED: Final = "‡"
-DIVERGED_RULE: Final = "‡ diverged: this number, or a loss of its run, ended as no finite number"
-BEST_RULE: Final = "the best of its column"
+MARK_RULES: Final = {
+    "en": {
+        MARK: "† reported on a page, without its curve",
+        DIVERGED: "‡ diverged: this number, or a loss of its run, ended as no finite number",
+    },
+    "zh": {MARK: "† 页面上报告的数字，没有曲线", DIVERGED: "‡ 发散：这个数或这次实验的某个 loss 最后不是有限数"},
+}
+_BEST_RULES: Final = {"en": "{best}: the best of its column", "zh": "{best}：该列最好的值"}
+_BOLD: Final = {"en": "bold", "zh": "粗体"}
 # Signs of ours for encodings that lack them: GBK has no minus and no daggers, Latin-1 no arrows.
 _SPELLINGS: Final = {
     "−": "-",
@@ -65,6 +71,11 @@ class PrintedTable:
     title: str
     columns: Sequence[PrintedColumn]
     rules: Sequence[str]
+    language: str = "en"
+
+    def said_of(self, mark: str) -> str:
+        """What † or ‡ says."""
+        return MARK_RULES[self.language][mark]
 
 
 def heading(column: Column) -> str:
@@ -79,16 +90,17 @@ def heading(column: Column) -> str:
     return column.title if told else f"{column.title} ({sign})"
 
 
-def printed(table: Table, best: str = "bold") -> PrintedTable:
-    """The words of a table, once for all formats. best: how the format shows the best of a column."""
+def printed(table: Table, best: str | None = None) -> PrintedTable:
+    """The words of a table, once for all formats. best: how the format shows the best of a column, if not in bold."""
     cells = zip(*table.rows, strict=True) if table.rows else ((),) * len(table.columns)
-    columns = [_column(column, below) for column, below in zip(table.columns, cells, strict=True)]
+    columns = [_column(column, below, table.language) for column, below in zip(table.columns, cells, strict=True)]
     rules = [one_line(rule).strip() for rule in table.rules]
     said = "".join(mark for column in columns for mark in column.marks)
     if any(column.best for column in columns):
-        rules.append(f"{best}: {BEST_RULE}")
-    rules += [rule for mark, rule in ((MARK, MARK_RULE), (DIVERGED, DIVERGED_RULE)) if mark in said]
-    return PrintedTable(one_line(table.title or "").strip(), columns, [rule for rule in rules if rule])
+        rules.append(_BEST_RULES[table.language].format(best=best or _BOLD[table.language]))
+    rules += [rule for mark, rule in MARK_RULES[table.language].items() if mark in said]
+    title = one_line(table.title or "").strip()
+    return PrintedTable(title, columns, [rule for rule in rules if rule], table.language)
 
 
 def spelled(words: PrintedTable, encoding: str) -> PrintedTable:
@@ -126,10 +138,10 @@ def spread(cell: Cell) -> str:
     return "" if cell.std is None else f" ± {brief(replace(cell, value=cell.std))}"
 
 
-def _column(column: Column, cells: Sequence[Cell]) -> PrintedColumn:
+def _column(column: Column, cells: Sequence[Cell], language: str) -> PrintedColumn:
     # A mark is for telling apart: where every number is reported, the rules say so once.
     mixed = len({cell.reported for cell in cells if cell.value is not None}) > 1
-    marks = [_mark(cell, mixed) for cell in cells]
+    marks = [_mark(cell, mixed, language) for cell in cells]
     spreads = [spread(cell) for cell in cells]
     best = [cell.bold for cell in cells]
     return PrintedColumn(
@@ -142,7 +154,7 @@ def _column(column: Column, cells: Sequence[Cell]) -> PrintedColumn:
     )
 
 
-def _mark(cell: Cell, mixed: bool) -> str:
+def _mark(cell: Cell, mixed: bool, language: str) -> str:
     if not (mixed or cell.diverged or cell.moved or cell.says_n):
         return ""
     mark = MARK if mixed and cell.reported and cell.value is not None else ""
@@ -150,10 +162,14 @@ def _mark(cell: Cell, mixed: bool) -> str:
         mark += DIVERGED
     if cell.moved:
         mark += f" {'↑' if cell.moved > 0 else '↓'}{abs(cell.moved)}"
-    return mark + (f" ({count(cell)})" if cell.says_n else "")
+    return mark + (f" ({count(cell, language)})" if cell.says_n else "")
 
 
-def count(cell: Cell) -> str:
+def count(cell: Cell, language: str = "en") -> str:
     """What a mean is of: `n=3`, `n=3 of 4`, `n=3 of 4, 1 diverged`."""
-    of = f" of {cell.of}" if cell.of is not None and cell.n != cell.of else ""
+    is_part = cell.of is not None and cell.n != cell.of
+    if language == "zh":
+        of = f"/{cell.of}" if is_part else ""
+        return f"n={cell.n}{of}" + (f"，{cell.diverged} 次发散" if cell.diverged else "")
+    of = f" of {cell.of}" if is_part else ""
     return f"n={cell.n}{of}" + (f", {cell.diverged} diverged" if cell.diverged else "")

@@ -42,7 +42,7 @@ def print_table(table: Table, file: TextIO | None = None) -> None:
 
     console = Console(file=out, color_system=None if os.environ.get("NO_COLOR") else "auto", highlight=False)
     is_styled = console.color_system is not None
-    words = printed(table, best="bold" if is_styled else _STAR)
+    words = printed(table, best=None if is_styled else _STAR)
     # Without escape sequences nothing is bold.
     tails = [plain.tails_of(column, "" if is_styled else _STAR) for column in words.columns]
     widths = _widths(words, tails, console.width)
