@@ -25,7 +25,12 @@ LANGUAGES: Final = ("en", "zh")
 _SEED: Final = "seed"
 # A table of more columns is read nowhere but on a wall.
 _MOST_PARAMS: Final = 10
-_MOST_SHARED: Final = 8
+_MOST_SHARED: Final = 10
+# Of what all runs have in common, what a reader asks for first.
+_ASKED_FIRST: Final = (
+    *("model", "arch", "net", "network", "fusion", "dataset", "data", "lr", "learning_rate", "base_lr", "epochs"),
+    *("max_epochs", "batch_size", "batchsize", "optimizer", "optimiser", "momentum", "weight_decay", "dropout", _SEED),
+)
 _SAYS_LITTLE: Final = ("", "None", "none", "null", "False", "false", "off")
 _UID: Final = 8
 _SPLITS: Final = (metrics.TEST, metrics.VAL, metrics.TRAIN)
@@ -86,6 +91,7 @@ def page(database: Database, asked: Asked, runs: Sequence[RunRecord], path: Path
             "runs": [run.name for run in runs],
             "setup": _listed(about.setup()),
             "shared": _listed(about.shared),
+            "more": about.more,
             "results": _listed(about.results()),
             "group_by": f"{tables.ALL_BUT}{_SEED}" if about.is_grouped else None,
             "sort": str(about.main) if about.main else None,
@@ -156,9 +162,12 @@ class _About:
         self.differing = [_briefly(one) for one in names if one.operand != Name("run")][:_MOST_PARAMS]
         told = {str(one.operand).strip("`").removeprefix("params.") for one in names}
         shared = {key: value for key, value in runs[0].params.items() if key not in told and value not in _SAYS_LITTLE}
-        self.shared = [_param(key) for key in shared][:_MOST_SHARED]
+        known = [key for name in _ASKED_FIRST for key in shared if key.lower().replace("-", "_") == name]
+        self.shared = [_param(key) for key in dict.fromkeys((*known, *shared))]
+        self.more = max(0, len(self.shared) - _MOST_SHARED)
+        self.shared = self.shared[:_MOST_SHARED]
         if not self.differing:
-            self.differing, self.shared = self.shared, []
+            self.differing, self.shared, self.more = self.shared, [], 0
         self.chosen = [one for one in columns if isinstance(one.operand, Selection)]
         settings = {tuple(self._value(run, one) for one in self.telling()) for run in runs}
         self.is_grouped = any(_SEED in run.params for run in runs) and len(settings) < len(runs)
