@@ -234,6 +234,19 @@ def test_a_number_says_its_file_and_line(page: "Chrome", folder: Path) -> None:
     assert re.fullmatch(r"expdb blame [0-9a-f]{8} test/accuracy 10", command)
 
 
+def test_a_number_says_its_file_and_line_by_keys_alone(page: "Chrome") -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page.execute_script("[...document.querySelectorAll('.run')].find((one) => one.textContent === 'vgg_seed1').focus()")
+    page.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    first = told_of(page, "vgg_seed1")
+    assert first[2].startswith("logs/vgg_seed1.log:")
+    page.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
+    assert told_of(page, "vgg_seed2")[1] == first[1]
+    page.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert tip(page) == []
+
+
 def test_a_run_opens_with_all_it_says_and_closes_with_escape(page: "Chrome") -> None:
     from selenium.webdriver.common.keys import Keys
 

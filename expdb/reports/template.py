@@ -6,9 +6,9 @@ of templates, also not behind a link. The filters `yaml` and `markdown` write fo
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from expdb.errors import InputError, NotFoundError, need
 from expdb.reports.markdown import inline
@@ -16,10 +16,15 @@ from expdb.reports.text import visible
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader
+    from jinja2.runtime import Context
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 BUILT_IN: Final = Path(__file__).with_name("templates")
 EXTRA: Final = "report"
 SUFFIX: Final = ".md"
+# What a template may multiply to: a page is text that somebody reads.
+_MOST_REPEATED: Final = 100_000
+_MOST_OF_POWER: Final = 1_000
 # JSON is YAML but for these, which YAML does not take as they are.
 _NO_YAML: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
@@ -39,9 +44,8 @@ def render(name: str, words: Mapping[str, object], own: Path | None = None) -> s
     """
     need("jinja2", extra=EXTRA)
     import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(
+    environment = _environment()(
         loader=_loader([*([own] if own else []), BUILT_IN]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -64,6 +68,27 @@ def render(name: str, words: Mapping[str, object], own: Path | None = None) -> s
     except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         path, line = _place(error, f"{name}{SUFFIX}")
         raise InputError(str(error) or type(error).__name__, path=path, line=line) from error
+
+
+def _environment() -> "type[ImmutableSandboxedEnvironment]":
+    """Jinja2's sandbox, in which no product or power grows without bound."""
+    from jinja2.exceptions import SecurityError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Bounded(ImmutableSandboxedEnvironment):
+        intercepted_binops = frozenset(("*", "**"))
+
+        # Named and typed by Jinja2.
+        def call_binop(self, context: "Context", operator: str, left: Any, right: Any) -> Any:
+            if operator == "**" and not (abs(left) <= _MOST_OF_POWER and abs(right) <= _MOST_OF_POWER):
+                raise SecurityError(f"a power of more than {_MOST_OF_POWER}")
+            for one, times in ((left, right), (right, left)):
+                is_repeated = operator == "*" and isinstance(one, Sized) and isinstance(times, int)
+                if is_repeated and len(one) * times > _MOST_REPEATED:
+                    raise SecurityError(f"more than {_MOST_REPEATED:,} of a text or a list")
+            return super().call_binop(context, operator, left, right)
+
+    return Bounded
 
 
 def in_yaml(value: object) -> str:

@@ -183,6 +183,32 @@ function exportCsv() {
   download(blob, `${document.title}.csv`);
 }
 
+// Arrow keys go from a run's name along the numbers that say where they stand, and from row to row.
+function readCells(event) {
+  const from = event.target.closest("td, th");
+  const row = from?.parentElement;
+  const seen = (one) => one && !one.hidden && rows.includes(one);
+  const says = (cell) => Boolean(cell && ROWS.origins[rows.indexOf(cell.parentElement)]?.[cell.cellIndex - 1]);
+  if (!seen(row) || from.cellIndex === 0) return;
+  if (event.key === "Escape") { tip.hide(); return; }
+  let cell = null;
+  if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
+    const step = event.key === "ArrowRight" ? 1 : -1;
+    for (cell = row.cells[from.cellIndex + step]; cell && cell.cellIndex > 0 && !says(cell) && !cell.querySelector("button.run");) cell = row.cells[cell.cellIndex + step];
+  } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    const next = (one) => (event.key === "ArrowDown" ? one.nextElementSibling : one.previousElementSibling);
+    let other = next(row);
+    while (other && !(seen(other) && (says(other.cells[from.cellIndex]) || from.querySelector("button.run")))) other = next(other);
+    cell = other?.cells[from.cellIndex];
+  }
+  if (!cell || cell.cellIndex === 0) return;
+  event.preventDefault();
+  const wanted = cell.querySelector("button.run") ?? cell;
+  if (wanted === cell) cell.tabIndex = -1;
+  wanted.focus();
+  if (wanted === cell) sayOrigin(cell);
+}
+
 function ticks() {
   rows.forEach((row, run) => {
     row.cells[0].firstElementChild.checked = shown.slots.has(run);
@@ -203,6 +229,8 @@ function startTable() {
     if (!cell || !sayOrigin(cell)) tip.hide();
   });
   body.addEventListener("mouseleave", () => tip.hide());
+  body.addEventListener("keydown", readCells);
+  body.addEventListener("focusout", () => tip.hide());
   byId("scroll").addEventListener("scroll", () => tip.hide(), { passive: true });
   body.addEventListener("click", (event) => {
     const button = event.target.closest("button.run");
