@@ -330,6 +330,43 @@ def test_a_picture_stays_in_the_folder_of_its_page(sync: Sync, tmp_path: Path, n
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    "address", ["javascript:alert(1)", "data:image/svg+xml,x", " vbscript:x", "file:///etc/passwd"]
+)
+def test_a_page_links_to_no_script(sync: Sync, address: str) -> None:
+    words = {"y": "test/accuracy", "file": "a.svg", "link": address}
+    Path("p.md").write_text(f"{opening('plot', words)}\n{CLOSING}\n")
+    assert "a path, or an address of http or https" in refused(sync("p.md"))
+    assert not Path("a.svg").exists()
+
+
+@pytest.mark.parametrize("name", ["a" * 252 + ".md", "页" * 84 + ".md"])
+def test_a_page_of_the_longest_name_is_written(sync: Sync, name: str) -> None:
+    Path(name).write_text(f"so {BEST}\n")
+    assert not sync(name).refused
+    assert "0.790" in Path(name).read_text()
+    picture = name.removesuffix(".md")[:251].removesuffix("页") + ".svg"
+    Path("p.md").write_text(f"{opening('plot', {'y': 'test/accuracy', 'file': picture})}\n{CLOSING}\n")
+    assert not sync("p.md").refused
+    assert Path(picture).exists()
+    Path("p.md").write_text(f"{opening('plot', {'y': 'test/accuracy', 'file': 'a' + '页' * 90 + '.svg'})}\n{CLOSING}\n")
+    assert "longer than names of files can be" in refused(sync("p.md"))
+
+
+def test_who_fails_half_way_says_what_is_written(sync: Sync) -> None:
+    Path("sub").mkdir()
+    for name in ("p.md", "sub/q.md"):
+        Path(name).write_text(f"so {BEST}\n")
+    looked = syncing.look(syncing.collect(["p.md", "sub/q.md"]), lambda: SqliteDatabase(Path("runs/expdb.db")))
+    # Something stands where the page would be written before it takes its place.
+    files.beside(Path("sub/q.md")).mkdir()
+    with pytest.raises(InputError, match=r"^sub/q\.md: cannot be written") as caught:
+        syncing.write(looked, [])
+    assert "written before: p.md" in (caught.value.hint or "")
+    assert "0.790" in Path("p.md").read_text()
+    assert "0.790" not in Path("sub/q.md").read_text()
+
+
 @pytest.mark.parametrize("name", ["acc.svg", "acc.PNG"])
 def test_a_picture_is_drawn_when_its_numbers_changed_or_somebody_changed_it(sync: Sync, name: str) -> None:
     Path("p.md").write_text(f"{opening('plot', {'y': 'test/accuracy', 'file': name})}\n{CLOSING}\n")

@@ -179,6 +179,8 @@ def test_a_template_whose_markers_are_wrong_begins_no_page(expdb: Expdb, tmp_pat
         "{{ title + 1 }}",
         "{% if %}",
         "{{ marker('system', {}) }}",
+        *("{{ 'x' * (10**10) }}", "{{ 10**(10**10) }}", "{{ (10**10) * 'x' }}", "{{ [1] * 1000000000 }}"),
+        "{% set x = 'x' * 99999 %}{{ x * 99999 }}",
     ],
 )
 def test_a_hostile_template_reaches_nothing(tmp_path: Path, text: str) -> None:

@@ -80,7 +80,7 @@ def sync(pages: Pages, db: Db = None) -> None:
     from expdb.documents import syncing
     from expdb.reports.text import visible
 
-    looked = _looked(pages, db)
+    looked = _looked(pages, db, "sync")
     drawn = syncing.draw(looked)
     syncing.write(looked, drawn)
     _say_drawn(drawn)
@@ -94,7 +94,7 @@ def check(pages: Pages, db: Db = None) -> None:
     """Say what `report sync` would change on pages, as a difference; exit code 1 where there is any."""
     from expdb.reports.text import visible
 
-    looked = _looked(pages, db)
+    looked = _looked(pages, db, "check")
     stale = [page for page in looked.pages if not page.is_current()]
     for page in looked.pages:
         name = visible(str(page.file.path))
@@ -113,12 +113,12 @@ def check(pages: Pages, db: Db = None) -> None:
         raise typer.Exit(1)
 
 
-def _looked(words: Sequence[str], db: str | None) -> "Looked":
+def _looked(words: Sequence[str], db: str | None, verb: str) -> "Looked":
     """What the pages should say; leaves with code 1 where a marker cannot be understood."""
     from expdb.commands.current import current
     from expdb.documents import syncing
 
-    return _accepted(syncing.look(syncing.collect(words), lambda: current(database_path(db))))
+    return _accepted(syncing.look(syncing.collect(words, verb), lambda: current(database_path(db))))
 
 
 def _accepted(looked: "Looked") -> "Looked":

@@ -3,6 +3,7 @@
 import codecs
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ class PageFile:
         Raises InputError where it cannot be written, or is another one than was read.
         """
         data = self.encoded(text)
-        partial = self.target.with_name(f".{self.target.name}.{os.getpid()}.partial")
+        partial = beside(self.target)
         try:
             with partial.open("wb") as file:
                 file.write(data)
@@ -73,7 +74,15 @@ class PageFile:
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror or error}", path=str(self.path)) from error
         finally:
-            partial.unlink(missing_ok=True)
+            # Where its folder is none, looking for it fails, too.
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def beside(target: Path) -> Path:
+    """Where a file is written before it takes the other's place: a short name, for the other's may be as long as names
+    can be."""
+    return target.with_name(f".expdb-{os.getpid()}.partial")
 
 
 def new(path: Path, text: str) -> PageFile:

@@ -194,7 +194,7 @@ class _Page:
                 self.markers.append(Marker(kind, words, line, opened.end, closed.start, None))
             return
         if not is_alone:
-            self.fault(opened, f"a {kind} stands on lines of its own", "put its markers on lines of their own")
+            self.fault(opened, f"a marker of {kind} stands on a line of its own", "put both on lines of their own")
             return
         after = _LINE.match(self.text, closed.end)
         if not _LEAD.fullmatch(self.before(closed.start)) or (after and after[0].strip()):

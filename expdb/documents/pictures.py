@@ -12,15 +12,19 @@ import re
 import struct
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import quote
 
+from expdb.documents.files import beside
 from expdb.errors import InputError, UsageError
 from expdb.figures import Figure
 
 SUFFIXES: Final = (".svg", ".png")
+# Of one part of a path, on every file system in use.
+_MOST_BYTES: Final = 255
 _WORD: Final = b"expdb figure "
 _STAMP: Final = re.compile(rb"expdb figure ([0-9a-f]{64}) image ([0-9a-f]{64})")
 _STAMP_BYTES: Final = len(_WORD) + 64 + len(b" image ") + 64
@@ -46,25 +50,27 @@ class Picture:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror or error}", path=str(self.path)) from error
+            raise InputError(f"cannot be read: {error.strerror or error}", path=self.name) from error
         found = _stamp_of(data)
         if found is None:
-            raise InputError("is there already, and expdb did not draw it", path=str(self.path), hint="another file=")
+            raise InputError("is there already, and expdb did not draw it", path=self.name, hint="another file=")
         digest, image, body = found
         return digest == self.digest and hashlib.sha256(body).hexdigest() == image
 
     def write(self, image: bytes) -> None:
         """Put the drawn image there, stamped, whole or not at all."""
         data = _stamped(image, self.path.suffix.lower(), self.digest)
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        partial = beside(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(data)
             partial.replace(self.path)
         except OSError as error:
-            raise InputError(f"cannot be written: {error.strerror or error}", path=str(self.path)) from error
+            raise InputError(f"cannot be written: {error.strerror or error}", path=self.name) from error
         finally:
-            partial.unlink(missing_ok=True)
+            # Where its folder is none, looking for it fails, too.
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
 def picture(name: str, page: Path, figure: Figure) -> Picture:
@@ -88,6 +94,8 @@ def place(name: str, page: Path) -> Path:
         raise UsageError(f"file={name!r}: a picture lies in the folder of its page or below it", hint=example)
     if PurePosixPath(name).suffix.lower() not in SUFFIXES:
         raise UsageError(f"file={name!r}: a page shows {' or '.join(SUFFIXES)}", hint=example)
+    if any(len(os.fsencode(part)) > _MOST_BYTES for part in parts):
+        raise UsageError(f"file={name!r} is longer than names of files can be", hint=example)
     wanted = page.parent.joinpath(*parts)
     found = Path(os.path.realpath(wanted))
     if not found.is_relative_to(os.path.realpath(page.parent)):
@@ -98,7 +106,10 @@ def place(name: str, page: Path) -> Path:
 
 
 def link(address: str) -> str:
-    """A path or an address as Markdown's `![](...)` takes it."""
+    """A path or an address as Markdown's `![](...)` takes it. Raises UsageError for an address that is no picture's."""
+    scheme = re.match(r"\s*([^/?#]*?):", address)
+    if scheme and scheme[1].lower() not in ("http", "https"):
+        raise UsageError(f"link={address!r}: a path, or an address of http or https", hint='link="curves.svg"')
     return re.sub(r"[^\w./:?#&=+,;@!$-]|\s", lambda found: quote(found[0]), address.replace("\\", "/"))
 
 

@@ -76,8 +76,11 @@ class Looked:
     refused: tuple[Refusal, ...]
 
 
-def collect(words: Sequence[str]) -> list[Path]:
-    """The pages meant by files, globs and folders, each once. Raises NotFoundError where there is none."""
+def collect(words: Sequence[str], verb: str = "sync") -> list[Path]:
+    """The pages meant by files, globs and folders, each once. Raises NotFoundError where there is none.
+
+    verb: the command that asks.
+    """
     found: dict[Path, Path] = {}
     for word in words:
         path = Path(word)
@@ -88,7 +91,7 @@ def collect(words: Sequence[str]) -> list[Path]:
         else:
             pages = [one for one in map(Path, sorted(glob.glob(word, recursive=True))) if one.is_file()]
         if not pages or not all(one.exists() for one in pages):
-            raise NotFoundError(f"there is no page {word}", hint="expdb report sync 'posts/*.md'")
+            raise NotFoundError(f"there is no page {word}", hint=f"expdb report {verb} 'posts/*.md'")
         for one in pages:
             found.setdefault(Path(os.path.realpath(one)), one)
     return list(found.values())
@@ -207,15 +210,26 @@ def draw(looked: Looked) -> list[Drawn]:
 def write(looked: Looked, drawn: Sequence[Drawn]) -> None:
     """Write the pictures, and then the pages that show them.
 
-    Raises InputError where a page is read-only or somebody changed it since it was read: then nothing is written.
+    Raises InputError where a page is read-only or somebody changed it since it was read: then nothing is written. Where
+    the disk fails later, the error names what was written before.
     """
     stale = [page for page in looked.pages if page.stale]
     for page in stale:
         page.file.check()
-    for one in drawn:
-        one.picture.write(one.data)
-    for page in stale:
-        page.file.replace(page.text)
+    written: list[str] = []
+    try:
+        for one in drawn:
+            one.picture.write(one.data)
+            written.append(str(one.path))
+        for page in stale:
+            page.file.replace(page.text)
+            written.append(str(page.file.path))
+    except InputError as error:
+        if not written:
+            raise
+        hint = f"{error.hint}; " if error.hint else ""
+        said = error.message.removeprefix(f"{error.path}: ")
+        raise InputError(said, path=error.path, hint=f"{hint}written before: {', '.join(written)}") from error
 
 
 def _lines(text: str) -> list[str]:
