@@ -382,6 +382,14 @@ def test_a_picture_is_drawn_when_its_numbers_changed_or_somebody_changed_it(sync
     assert Path(name).read_bytes() != first
 
 
+def test_a_current_picture_is_drawn_again_when_asked_for(expdb: Expdb, tmp_path: Path) -> None:
+    (tmp_path / "p.md").write_text(f"{opening('plot', {'y': 'test/accuracy', 'file': 'a.svg'})}\n{CLOSING}\n")
+    assert "a.svg: drawn" in expdb("report", "sync", "p.md").stdout
+    assert "a.svg: drawn" not in expdb("report", "sync", "p.md").stdout
+    assert "a.svg: drawn" in expdb("report", "sync", "p.md", "--redraw").stdout
+    assert expdb("report", "check", "p.md").returncode == 0
+
+
 def test_a_plot_that_cannot_be_drawn_leaves_every_file_as_it_was(expdb: Expdb, tmp_path: Path) -> None:
     plots = [{"y": "test/accuracy", "file": "a.svg"}, {"y": "train/loss", "file": "b.svg", "size": "1x1", "title": "x"}]
     text = f"so {BEST}\n\n" + "".join(f"{opening('plot', words)}\n{CLOSING}\n\n" for words in plots)

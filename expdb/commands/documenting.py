@@ -68,7 +68,13 @@ def new(
         print(f"{visible(str(path))}: {_said(one.blocks, one.blocks)}")
 
 
-def sync(pages: Pages, db: Db = None) -> None:
+def sync(
+    pages: Pages,
+    redraw: Annotated[
+        bool, typer.Option("--redraw", help="Draw every picture, also where its numbers are the same.")
+    ] = False,
+    db: Db = None,
+) -> None:
     """Bring what stands between the markers of pages up to the database; every other byte stays.
 
     A marker is a comment that readers do not see; docs/documents.md lists their words:
@@ -80,7 +86,7 @@ def sync(pages: Pages, db: Db = None) -> None:
     from expdb.documents import syncing
     from expdb.reports.text import visible
 
-    looked = _looked(pages, db, "sync")
+    looked = _looked(pages, db, "sync", redraw=redraw)
     drawn = syncing.draw(looked)
     syncing.write(looked, drawn)
     _say_drawn(drawn)
@@ -113,12 +119,12 @@ def check(pages: Pages, db: Db = None) -> None:
         raise typer.Exit(1)
 
 
-def _looked(words: Sequence[str], db: str | None, verb: str) -> "Looked":
+def _looked(words: Sequence[str], db: str | None, verb: str, *, redraw: bool = False) -> "Looked":
     """What the pages should say; leaves with code 1 where a marker cannot be understood."""
     from expdb.commands.current import current
     from expdb.documents import syncing
 
-    return _accepted(syncing.look(syncing.collect(words, verb), lambda: current(database_path(db))))
+    return _accepted(syncing.look(syncing.collect(words, verb), lambda: current(database_path(db)), redraw=redraw))
 
 
 def _accepted(looked: "Looked") -> "Looked":

@@ -103,8 +103,11 @@ def _pages(folders: list[str], names: list[str]) -> list[str]:
     return sorted(one for one in names if one.lower().endswith(SUFFIXES))
 
 
-def look(paths: Sequence[Path], database: OpenDatabase) -> Looked:
-    """What the pages should say. The database is opened only where a page has a marker."""
+def look(paths: Sequence[Path], database: OpenDatabase, *, redraw: bool = False) -> Looked:
+    """What the pages should say. The database is opened only where a page has a marker.
+
+    redraw: pictures are drawn also where they show what they should, for another look or another font.
+    """
     refused: list[Refusal] = []
     read: list[PageFile] = []
     for path in paths:
@@ -112,11 +115,11 @@ def look(paths: Sequence[Path], database: OpenDatabase) -> Looked:
             read.append(files.read(path))
         except InputError as error:
             refused.append(Refusal(error.message, error.hint))
-    looked = worked_out(read, database)
+    looked = worked_out(read, database, redraw=redraw)
     return Looked(looked.pages, (*refused, *looked.refused))
 
 
-def worked_out(texts: Sequence[PageFile], database: OpenDatabase) -> Looked:
+def worked_out(texts: Sequence[PageFile], database: OpenDatabase, *, redraw: bool = False) -> Looked:
     """What pages that are read already should say."""
     refused: list[Refusal] = []
     read: list[tuple[PageFile, list[Marker]]] = []
@@ -131,14 +134,14 @@ def worked_out(texts: Sequence[PageFile], database: OpenDatabase) -> Looked:
     with database() as opened, opened.view():
         contents = Contents(opened)
         for file, found in read:
-            page, wrong = _page(file, found, contents, drawn)
+            page, wrong = _page(file, found, contents, drawn, redraw=redraw)
             pages.append(page)
             refused += wrong
     return Looked(tuple(pages), tuple(refused))
 
 
 def _page(
-    file: PageFile, found: Sequence[Marker], contents: Contents, drawn: dict[Path, Picture]
+    file: PageFile, found: Sequence[Marker], contents: Contents, drawn: dict[Path, Picture], *, redraw: bool
 ) -> tuple[Page, list[Refusal]]:
     """A page as it should be. drawn: the pictures that pages before it name."""
     pieces: list[str] = []
@@ -155,7 +158,7 @@ def _page(
                     raise UsageError(
                         f"file={content.picture.name!r} is another plot's already", hint="give it a name of its own"
                     )
-                if other is content.picture and not other.is_current():
+                if other is content.picture and (not other.is_current() or redraw):
                     pictures.append((marker.line, other))
         except (UsageError, NotFoundError, InputError, MissingExtraError) as error:
             refused.append(Refusal.at(file.path, Fault(marker.line, error.message, _hint(error))))

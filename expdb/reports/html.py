@@ -34,7 +34,7 @@ def render(table: Table) -> str:
     if table.rows:
         out += [f"<tr>{''.join(row)}</tr>" for row in zip(*_columns(words), strict=True)]
     else:
-        out.append(f'<tr><td colspan="{max(1, len(words.columns))}">no rows</td></tr>')
+        out.append(f'<tr><td colspan="{max(1, len(words.columns))}">{words.without_rows}</td></tr>')
     out += ["</tbody>", "</table>"]
     if words.rules:
         out.append(f"<ul>{''.join(f'<li>{escaped(rule)}</li>' for rule in words.rules)}</ul>")

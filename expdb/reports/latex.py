@@ -107,14 +107,14 @@ def label(caption: str) -> str:
 
 def _tabular(words: PrintedTable) -> Iterator[str]:
     if not words.columns:
-        yield r"\emph{no rows}"
+        yield rf"\emph{{{words.without_rows}}}"
         return
     yield rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in words.columns)}}}"
     yield r"\toprule"
     yield _row(escaped(column.heading) for column in words.columns)
     yield r"\midrule"
     if not words.columns[0].cells:
-        yield rf"\multicolumn{{{len(words.columns)}}}{{l}}{{\emph{{no rows}}}} \\"
+        yield rf"\multicolumn{{{len(words.columns)}}}{{l}}{{\emph{{{words.without_rows}}}}} \\"
     for cells in zip(*map(_cells, words.columns), strict=True):
         yield _row(cells)
     yield r"\bottomrule"

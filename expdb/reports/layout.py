@@ -21,6 +21,7 @@ MARK_RULES: Final = {
     "zh": {MARK: "† 页面上报告的数字，没有曲线", DIVERGED: "‡ 发散：这个数或这次实验的某个 loss 最后不是有限数"},
 }
 _BEST_RULES: Final = {"en": "{best}: the best of its column", "zh": "{best}：该列最好的值"}
+_NO_ROWS: Final = {"en": "no rows", "zh": "没有数据"}
 _BOLD: Final = {"en": "bold", "zh": "粗体"}
 # Signs of ours for encodings that lack them: GBK has no minus and no daggers, Latin-1 no arrows.
 _SPELLINGS: Final = {
@@ -72,6 +73,11 @@ class PrintedTable:
     columns: Sequence[PrintedColumn]
     rules: Sequence[str]
     language: str = "en"
+
+    @property
+    def without_rows(self) -> str:
+        """What stands where no row is."""
+        return _NO_ROWS[self.language]
 
     def said_of(self, mark: str) -> str:
         """What † or ‡ says."""

@@ -61,7 +61,7 @@ def render(table: Table, style: Literal["github", "typora"] = "github", encoding
         rows = zip(*map(aligned, words.columns), strict=True)
         parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     else:
-        parts.append("*no rows*")
+        parts.append(f"*{words.without_rows}*")
     parts += [f"*{_literal(rule)}*" for rule in words.rules]
     return "\n\n".join(parts) + "\n"
 

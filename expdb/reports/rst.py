@@ -26,7 +26,7 @@ def render(table: Table) -> str:
         parts = [f".. list-table::{title}\n   :header-rows: 1\n   :widths: auto\n\n{body}"]
     else:
         parts = [title.strip()] if title else []
-        parts.append("*no rows*")
+        parts.append(f"*{words.without_rows}*")
     parts += [escaped(rule) for rule in words.rules]
     return "\n\n".join(parts) + "\n"
 
