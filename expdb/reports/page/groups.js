@@ -106,7 +106,9 @@ function fold(key, button) {
 function groupRow(key, members, isOpen) {
   const cells = ROWS.columns.map((column, place) => {
     if (place === ROWS.heads) {
-      const button = element("button", { type: "button", class: "fold", "aria-expanded": String(isOpen), onclick: () => fold(key, button) }, `${nameOf(members[0])} · ${many(members.length, "run")}`);
+      const name = `${nameOf(members[0])} · ${many(members.length, "run")}`;
+      // A long name is cut where its column ends.
+      const button = element("button", { type: "button", class: "fold", title: name, "aria-expanded": String(isOpen), onclick: () => fold(key, button) }, name);
       return element("th", { scope: "row" }, button);
     }
     if (isResult[place] && column.numeric) return statistics(column, members);
