@@ -31,6 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
+Call = Callable[[int, Any], Any]
 RUNS = 40
 NUMBERS = (0.1, 0.5, 0.9, 1.5, math.nan, -1.0, 0.0)
 TEXTS = ("ResNet", "resnet", "VGG_16", "a%b", "x*y[z]?", "[a]")
@@ -254,6 +255,85 @@ def test_what_is_refused_is_refused_in_the_same_words(pair: Pair) -> None:
     ]
     for call in calls:
         pair.same(call)
+
+
+def test_what_makes_no_sense_is_refused_with_the_same_code(pair: Pair) -> None:
+    """By MLflow's exception with a code, which a server answers as JSON; anything else would be a page of HTML."""
+    import mlflow.entities
+    from mlflow.exceptions import MlflowException
+
+    # Some are given what is none of it.
+    of: Any = mlflow.entities
+    run, experiments = pair.uids[1], pair.experiments
+
+    def store(client: "MlflowClient") -> Any:
+        return client._tracking_client.store
+
+    def search(text: str = "", order: str = "start_time", view: Any = 1) -> Call:
+        return lambda s, c: names(store(c).search_runs([experiments[s]], text, view, 99, [order]))
+
+    def models(text: str = "") -> Call:
+        return lambda s, c: c.search_logged_models([experiments[s]], text)
+
+    def inputs(*tags: Any) -> list[Any]:
+        data = of.Dataset(name="twice", digest="1", source_type="local", source="{}")
+        return [of.DatasetInput(data, list(tags))]
+
+    twice = [of.ExperimentTag("a", "1"), of.ExperimentTag("a", "2")]
+    input_tags = (of.InputTag("a", "1"), of.InputTag("a", "2"))
+    model_tags = [of.LoggedModelTag("a", "1"), of.LoggedModelTag("a", "2")]
+    model_params = [of.LoggedModelParameter("a", "1"), of.LoggedModelParameter("a", "2")]
+    calls: list[Call] = [
+        search("datasets.name = ('a','b')"),
+        search("run_name LIKE ('a','b')"),
+        search("run_name ILIKE ('a','b')"),
+        search("tags.x = ('a','b')"),
+        search(order='tags.`d"q`'),
+        search(view=0),
+        search(view=5),
+        search(view=None),
+        models("metrics.acc = 'x'"),
+        models("creation_timestamp > 'x'"),
+        models("lifecycle_stage = 'active'"),
+        lambda s, c: store(c).update_run_info(run[s], 99, None, None),
+        lambda s, c: store(c).log_outputs(run[s], None),
+        lambda s, c: store(c).log_metric(run[s], of.Metric("n", 1.0, math.nan, 1)),
+        lambda s, c: store(c).log_metric(run[s], of.Metric("n", 1.0, 1, math.nan)),
+        lambda s, c: store(c).log_param(run[s], of.Param("none", None)),
+        lambda s, c: store(c).log_param(run[s], of.Param("many", [1, 2])),
+        lambda s, c: store(c).set_tag(run[s], of.RunTag("five", 5)),
+        lambda s, c: c.log_metric(run[s], "acc", 1.0, model_id="m-nope"),
+        lambda s, c: store(c).log_inputs(run[s], inputs(*input_tags)),
+        lambda s, c: store(c).create_logged_model(experiments[s], "m", params=model_params),
+        lambda s, c: store(c).create_logged_model(experiments[s], "m", tags=model_tags),
+        lambda s, c: store(c).create_experiment("twice", tags=twice),
+        lambda s, c: c.rename_experiment(experiments[s], "Default"),
+        lambda s, c: c.delete_experiment(None),
+        lambda s, c: c.delete_experiment(""),
+        lambda s, c: store(c).create_run("", "u", 1, [], "n"),
+        lambda s, c: store(c).create_logged_model(None),
+        lambda s, c: store(c).delete_traces(experiments[s]),
+        lambda s, c: store(c).delete_traces(experiments[s], trace_ids=["t"], max_traces=1),
+        lambda s, c: store(c).get_metric_history_bulk([run[s]], "acc", -1)[0].value,
+        lambda s, c: (c.get_experiment("0").lifecycle_stage, c.get_experiment(None).name),
+    ]
+
+    def code(call: Call) -> Call:
+        def ask(side: int, client: Any) -> Any:
+            try:
+                return call(side, client)
+            except MlflowException as error:
+                return error.get_http_status_code()
+
+        return ask
+
+    for call in calls:
+        pair.same(code(call))
+    ours: Any = pair.clients[0]
+    # MLflow takes the first for the default experiment, and puts the second into none.
+    for refused in (ours.restore_experiment, lambda none: store(ours).create_run(none, "u", 1, [], "n")):
+        with pytest.raises(MlflowException, match="experiment ID"):
+            refused(None)
 
 
 EXPERIMENT_FILTERS = (

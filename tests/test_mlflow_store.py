@@ -371,6 +371,25 @@ def test_what_is_not_here_is_empty_or_refused(client: "MlflowClient", experiment
     assert refused(lambda: client.get_registered_model("m"))[0] == "RESOURCE_DOES_NOT_EXIST"
 
 
+def test_old_clients_traces_are_refused_and_evaluation_data_sets_are_empty(address: str) -> None:
+    def ask(method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"{address}/api/{path}", data, {"Content-Type": "application/json"}, method=method
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())["error_code"]
+
+    begun = {"experiment_id": "0", "timestamp_ms": 1, "request_metadata": [], "tags": []}
+    assert ask("POST", "2.0/mlflow/traces", begun) == (501, "NOT_IMPLEMENTED")
+    assert ask("PATCH", "2.0/mlflow/traces/t", {"timestamp_ms": 1, "status": "OK"}) == (501, "NOT_IMPLEMENTED")
+    assert ask("GET", "3.0/mlflow/datasets/d/experiment-ids") == (200, {})
+    assert ask("GET", "3.0/mlflow/datasets/d/records") == (200, {"records": "[]"})
+
+
 def test_the_page_is_served_and_what_it_asks_is_answered(address: str, experiment_of_page: str) -> None:
     def ask(path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -452,7 +471,7 @@ def test_runs_from_logs_and_pages_appear_beside_those_of_mlflow(tmp_path: Path) 
     assert [run.info.run_name for run in best] == ["mine", "train"]
 
 
-def test_a_point_of_a_log_or_a_page_that_a_client_sends_again_is_stored_once(tmp_path: Path) -> None:
+def test_what_a_client_reads_of_a_log_or_a_page_it_finds_again_and_stores_no_second_time(tmp_path: Path) -> None:
     needed()
     from mlflow import MlflowClient
 
@@ -466,6 +485,11 @@ def test_a_point_of_a_log_or_a_page_that_a_client_sends_again_is_stored_once(tmp
     assert experiment is not None
     for found in client.search_runs([experiment.experiment_id]):
         uid = found.info.run_id
+        for text in (
+            f"attributes.artifact_uri = '{found.info.artifact_uri}'",
+            "user_id = '' and artifact_uri LIKE '%'",
+        ):
+            assert uid in [one.info.run_id for one in client.search_runs([experiment.experiment_id], text)]
         for key in found.data.metrics:
             before = values_of(client, uid, key)
             for one in client.get_metric_history(uid, key):

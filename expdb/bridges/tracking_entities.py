@@ -25,6 +25,8 @@ from mlflow.entities import (
     RunStatus,
     RunTag,
 )
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from expdb.records import RunStatus as Status
@@ -44,7 +46,10 @@ _NAN = float("nan")
 
 def status_of(status: int | str) -> Status:
     """Our word for MLflow's status. Raises MlflowException for what is none."""
-    return _STATUS[RunStatus.from_string(status) if isinstance(status, str) else status]
+    number = RunStatus.from_string(status) if isinstance(status, str) else status
+    if number not in _STATUS:
+        raise MlflowException(f"{number} is no run status. Valid run statuses: {sorted(_STATUS)}", INTERNAL_ERROR)
+    return _STATUS[number]
 
 
 def stage_of(deleted_ms: int | None) -> str:

@@ -33,8 +33,10 @@ class _Comparison(Protocol):
 
 
 def lifecycle_of(view_type: Any) -> Lifecycle:
-    """Which runs or experiments a view shows. Raises MlflowException for what is no view."""
+    """Which runs or experiments a view shows: none where it is no view, as in MLflow."""
     stages = LifecycleStage.view_type_to_stages(view_type)
+    if not stages:
+        return "none"
     return "all" if len(stages) > 1 else "active" if stages[0] == LifecycleStage.ACTIVE else "deleted"
 
 

@@ -7,6 +7,7 @@ Checks, messages and error codes are MLflow's own, by its own functions where it
 import json
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from mlflow.entities import (
 from mlflow.entities.metric import MetricWithRunId
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
+    BAD_REQUEST,
     INTERNAL_ERROR,
     INVALID_PARAMETER_VALUE,
     INVALID_STATE,
@@ -99,7 +101,7 @@ _KEPT = frozenset(
     (
         *("search_runs", "log_metric_async", "log_param_async", "set_tag_async", "log_batch_async"),
         *("end_async_logging", "flush_async_logging", "shut_down_async_logging", "set_model_versions_tags"),
-        *("supports_workspaces", "supports_trace_archival", "resolve_trace_archival_config"),
+        *("supports_workspaces", "supports_trace_archival", "resolve_trace_archival_config", "delete_traces"),
         *("list_scorers_across_experiments", "filter_active_experiment_ids"),
     )
 )
@@ -107,9 +109,11 @@ _KEPT = frozenset(
 
 @contextmanager
 def told_to_mlflow() -> Iterator[None]:
-    """Our errors become MLflow's, with the code that its clients know."""
+    """Our errors become MLflow's, with the code that its clients know; as in its own store, so does any other one."""
     try:
         yield
+    except MlflowException:
+        raise
     except ExpdbError as error:
         code = INTERNAL_ERROR
         if isinstance(error, UsageError):
@@ -122,6 +126,8 @@ def told_to_mlflow() -> Iterator[None]:
         raise MlflowException(f"{error.message}{hint}", code) from error
     except OverflowError as error:
         raise MlflowException("a step, a time or a size is larger than 64 bits", INVALID_PARAMETER_VALUE) from error
+    except Exception as error:
+        raise MlflowException(f"{type(error).__name__}: {error}", INTERNAL_ERROR) from error
 
 
 @refusing_the_rest(AbstractStore, _KEPT)
@@ -182,19 +188,20 @@ class ExpdbStore(AbstractStore):
         for tag in tags or []:
             _validate_experiment_tag(tag.key, tag.value)
         with self._writing() as database:
+            said = _each_once(tags)
             made = tracking.add_experiment(database, name, artifact_location or None, settings.now_ms())
             if made is None:
                 raise MlflowException(f"Experiment(name={name}) already exists.", RESOURCE_ALREADY_EXISTS)
             if not artifact_location:
                 tracking.place_experiment(database, made, self._root_of(made))
-            for tag in tags or []:
-                tracking.tag_experiment(database, made, tag.key, _text(tag.value))
+            for key, value in said.items():
+                tracking.tag_experiment(database, made, key, value)
         return str(made)
 
     def get_experiment(self, experiment_id: str) -> Experiment:
-        """The experiment, deleted or not."""
+        """The experiment, deleted or not; nothing is the default one."""
         with self._reading() as database:
-            return self._experiment(_experiment(database, experiment_id))
+            return self._experiment(_experiment(database, experiment_id or 0))
 
     def get_experiment_by_name(self, experiment_name: str) -> Experiment | None:
         """The experiment of that name, deleted or not; None where there is none."""
@@ -210,7 +217,8 @@ class ExpdbStore(AbstractStore):
             if record.deleted_ms is not None:
                 raise MlflowException("Cannot rename a non-active experiment.", INVALID_STATE)
             if not tracking.rename_experiment(database, record.id, new_name, settings.now_ms()):
-                raise MlflowException(f"Experiment(name={new_name}) already exists.", RESOURCE_ALREADY_EXISTS)
+                # Unlike where an experiment is made, MLflow has no better word for it.
+                raise MlflowException(f"Experiment(name={new_name}) already exists.", BAD_REQUEST)
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Hide an active experiment with its runs."""
@@ -234,10 +242,10 @@ class ExpdbStore(AbstractStore):
     ) -> "PagedList[Experiment]":
         """One page of experiments."""
         words.check_max_results(max_results, optional=False)
-        offset = SearchUtils.parse_start_offset_from_page_token(page_token)
-        conditions, orders = words.experiment_conditions(filter_string), words.experiment_orders(order_by)
-        search = Search(conditions, orders, words.lifecycle_of(view_type), Page(max_results + 1, offset))
         with self._reading() as database:
+            offset = SearchUtils.parse_start_offset_from_page_token(page_token)
+            conditions, orders = words.experiment_conditions(filter_string), words.experiment_orders(order_by)
+            search = Search(conditions, orders, words.lifecycle_of(view_type), Page(max_results + 1, offset))
             found = tracking_search.find_experiments(database, search)
         token = None
         if len(found) > max_results:
@@ -308,8 +316,8 @@ class ExpdbStore(AbstractStore):
         self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None
     ) -> RunInfo:
         """Change what is said of an active run."""
-        status = None if run_status is None else status_of(run_status)
         with self._writing() as database:
+            status = None if run_status is None else status_of(run_status)
             head = _active(database, run_id)
             tracking.update_run(database, head.id, status, end_time, run_name or None)
             (run,) = tracking.runs(database, "WHERE r.id = ?", (head.id,))
@@ -335,12 +343,12 @@ class ExpdbStore(AbstractStore):
         page_token: str | None,
     ) -> tuple[list[Run], str | None]:
         words.check_max_results(max_results, optional=True)
-        offset = SearchUtils.parse_start_offset_from_page_token(page_token)
-        page = Page(None if max_results is None else max_results + 1, offset)
-        search = Search(
-            words.run_conditions(filter_string), words.run_orders(order_by), words.lifecycle_of(run_view_type), page
-        )
         with self._reading() as database:
+            offset = SearchUtils.parse_start_offset_from_page_token(page_token)
+            page = Page(None if max_results is None else max_results + 1, offset)
+            conditions, orders = words.run_conditions(filter_string), words.run_orders(order_by)
+            root = f"{self.artifact_root_uri.rstrip('/')}/"
+            search = Search(conditions, orders, words.lifecycle_of(run_view_type), page, root)
             found = tracking_search.find_runs(database, [words.number_of(one) for one in experiment_ids], search)
             token = None
             if max_results is not None and len(found) > max_results:
@@ -378,16 +386,17 @@ class ExpdbStore(AbstractStore):
 
     def log_metric(self, run_id: str, metric: Metric) -> None:
         """Store a point."""
-        points = _points([metric], "")
+        with told_to_mlflow():
+            points = _points([metric], "")
         with self._writing() as database:
             self._log_points(database, _active(database, run_id), [metric], points)
 
     def log_param(self, run_id: str, param: Param) -> None:
         """Store a param, which cannot be changed."""
-        param = _validate_param(param.key, param.value)
         with self._writing() as database:
+            param = _validate_param(param.key, param.value)
             head = _active(database, run_id)
-            value = _text(param.value)
+            value = _param_text(param)
             old = tracking.params_of(database, head.id, [param.key]).get(param.key)
             if old is None:
                 tracking.add_params(database, head.id, [(param.key, value)])
@@ -400,8 +409,8 @@ class ExpdbStore(AbstractStore):
 
     def set_tag(self, run_id: str, tag: RunTag) -> None:
         """Set a tag."""
-        tag = _validate_tag(tag.key, tag.value)
         with self._writing() as database:
+            tag = _validate_tag(tag.key, tag.value)
             tracking.set_tags(database, _active(database, run_id).id, [(tag.key, _text(tag.value))])
 
     def delete_tag(self, run_id: str, key: str) -> None:
@@ -417,10 +426,11 @@ class ExpdbStore(AbstractStore):
     ) -> None:
         """Store points, params and tags, all or nothing."""
         _validate_run_id(run_id)
-        points = _points(metrics, "metrics[{}]")
-        _, params, tags = _validate_batch_log_data([], params, tags)
-        _validate_batch_log_limits(metrics, params, tags)
-        _validate_param_keys_unique(params)
+        with told_to_mlflow():
+            points = _points(metrics, "metrics[{}]")
+            _, params, tags = _validate_batch_log_data([], params, tags)
+            _validate_batch_log_limits(metrics, params, tags)
+            _validate_param_keys_unique(params)
         with self._writing() as database:
             head = _active(database, run_id)
             if params:
@@ -439,7 +449,10 @@ class ExpdbStore(AbstractStore):
                 said = ModelValue("", key, step, value, time_ms, metric.dataset_name, metric.dataset_digest)
                 of_models.setdefault(metric.model_id, []).append(said)
         for uid, values in of_models.items():
-            tracking_models.add_model_values(database, _model_id(database, uid), head.id, values)
+            model = tracking_models.model_id(database, uid)
+            if model is None:
+                raise MlflowException(f"Logged model with ID '{uid}' not found.", BAD_REQUEST)
+            tracking_models.add_model_values(database, model, head.id, values)
         tracking_points.log(database, self._known, head.id, points)
 
     def get_metric_history(
@@ -457,13 +470,15 @@ class ExpdbStore(AbstractStore):
         return PagedList(curve_of(metric_key, points), token)
 
     def get_metric_history_bulk(self, run_ids: Sequence[str], metric_key: str, max_results: int) -> list[Any]:
-        """The curves of several runs one after the other, by run, time, step and value; max_results in all."""
+        """The curves of several runs one after the other, by run, time, step and value; max_results in all, or less
+        than 0 for all there are."""
+        most = max_results if max_results >= 0 else sys.maxsize
         out: list[MetricWithRunId] = []
         with self._reading() as database:
             for run_id in sorted(set(run_ids)):
-                if len(out) >= max_results:
+                if len(out) >= most:
                     break
-                points = tracking_points.history(database, run_id, metric_key)[: max_results - len(out)]
+                points = tracking_points.history(database, run_id, metric_key)[: most - len(out)]
                 out += [MetricWithRunId(metric, run_id) for metric in curve_of(metric_key, points)]
         return out
 
@@ -521,6 +536,7 @@ class ExpdbStore(AbstractStore):
         with self._writing() as database:
             head = _active(database, run_id)
             for dataset in datasets or []:
+                _each_once(dataset.tags)
                 tracking_models.use_dataset(database, head.id, head.experiment_id, use_of(dataset))
             for model in models or []:
                 tracking_models.link_model(database, head.id, _model_id(database, model.model_id), "input", 0)
@@ -565,16 +581,15 @@ class ExpdbStore(AbstractStore):
             called = name or _generate_random_name()
             status = LoggedModelStatus.PENDING.value
             model = NewModel(uid, record.id, source_run_id, called, model_type, status, artifact_uri)
-            said = {param.key: _text(param.value) for param in params or []}
-            tagged = {tag.key: _text(tag.value) for tag in tags or []}
-            tracking_models.add_model(database, model, said, tagged, settings.now_ms())
+            if source_run_id and tracking.head(database, source_run_id) is None:
+                raise _no_run(source_run_id)
+            tracking_models.add_model(database, model, _each_once(params), _each_once(tags), settings.now_ms())
             return _model(database, uid)
 
     def log_logged_model_params(self, model_id: str, params: Sequence[LoggedModelParameter]) -> None:
         """Store params of a model."""
         with self._writing() as database:
-            texts = {param.key: _text(param.value) for param in params}
-            tracking_models.add_model_params(database, _model_id(database, model_id), texts)
+            tracking_models.add_model_params(database, _model_id(database, model_id), _each_once(params))
 
     def get_logged_model(self, model_id: str, allow_deleted: bool = False) -> LoggedModel:
         """The model."""
@@ -619,16 +634,16 @@ class ExpdbStore(AbstractStore):
         """One page of models."""
         if datasets and not all(one.get("dataset_name") for one in datasets):
             raise MlflowException("`dataset_name` in the `datasets` clause must be specified.", INVALID_PARAMETER_VALUE)
-        offset = 0
-        if page_token:
-            token = SearchLoggedModelsPaginationToken.decode(page_token)
-            token.validate(experiment_ids, filter_string, order_by)
-            offset = token.offset
-        most = max_results or SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT
-        on = [(one["dataset_name"], one.get("dataset_digest") or None) for one in datasets or []]
-        conditions, orders = words.model_conditions(filter_string), words.model_orders(order_by)
-        ids = [words.number_of(one) for one in experiment_ids]
         with self._reading() as database:
+            offset = 0
+            if page_token:
+                token = SearchLoggedModelsPaginationToken.decode(page_token)
+                token.validate(experiment_ids, filter_string, order_by)
+                offset = token.offset
+            most = max_results or SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT
+            on = [(one["dataset_name"], one.get("dataset_digest") or None) for one in datasets or []]
+            conditions, orders = words.model_conditions(filter_string), words.model_orders(order_by)
+            ids = [words.number_of(one) for one in experiment_ids]
             found = tracking_models.find_models(database, ids, conditions, on, orders, Page(most + 1, offset))
         following = None
         if len(found) > most:
@@ -657,6 +672,7 @@ class ExpdbStore(AbstractStore):
     batch_get_trace_infos: Any = nothing
     find_completed_sessions: Any = nothing
     search_datasets: Any = nothing
+    get_dataset_experiment_ids: Any = nothing
     search_issues: Any = nothing
     list_scorers: Any = nothing
     get_online_scoring_configs: Any = nothing
@@ -678,9 +694,13 @@ class ExpdbStore(AbstractStore):
         """One page of traces: none."""
         return [], None
 
-    def delete_traces(self, *_: object, **__: object) -> int:
+    def _delete_traces(self, *_: object, **__: object) -> int:
         """How many were deleted: none, for there are none."""
         return 0
+
+    def _load_dataset_records(self, *_: object, **__: object) -> tuple[list[Any], None]:
+        """One page of an evaluation data set's records: none."""
+        return [], None
 
     def get_trace_info(self, trace_id: str, *_: object, **__: object) -> Any:
         """Raises MlflowException: there is no trace."""
@@ -688,11 +708,14 @@ class ExpdbStore(AbstractStore):
 
     get_trace: Any = get_trace_info
     link_traces_to_run: Any = refusal("link_traces_to_run")
+    # The base class does not name them, but MLflow's server does.
+    deprecated_start_trace_v2: Any = refusal("deprecated_start_trace_v2")
+    deprecated_end_trace_v2: Any = refusal("deprecated_end_trace_v2")
 
 
 def _experiment(database: Database, experiment_id: object, *, deleted: bool | None = None) -> ExperimentRecord:
-    """The experiment; nothing is the default one. deleted: None takes both. Raises MlflowException without one."""
-    number = words.number_of(experiment_id or 0)
+    """The experiment. deleted: None takes both. Raises MlflowException without one."""
+    number = words.number_of(experiment_id)
     record = tracking.experiment(database, number)
     if record is None or (deleted is not None and deleted == (record.deleted_ms is None)):
         raise MlflowException(f"No Experiment with id={number} exists", RESOURCE_DOES_NOT_EXIST)
@@ -700,6 +723,8 @@ def _experiment(database: Database, experiment_id: object, *, deleted: bool | No
 
 
 def _active_experiment(database: Database, experiment_id: object) -> ExperimentRecord:
+    if experiment_id in (None, ""):
+        raise MlflowException("No experiment ID is given", BAD_REQUEST)
     record = _experiment(database, experiment_id)
     if record.deleted_ms is not None:
         raise MlflowException(
@@ -740,14 +765,17 @@ def _points(metrics: Sequence[Metric], place: str) -> list[Logged]:
         if not plain or key not in names:
             _validate_metric(key, value, time_ms, step, place.format(number))
             names.add(key)
-            value, time_ms, step = float(value), int(time_ms), int(step)
+            try:
+                value, time_ms, step = float(value), int(time_ms), int(step)
+            except ValueError as error:
+                raise MlflowException(f"{key}: a step or a time is no number ({error})", BAD_REQUEST) from error
         out.append((key, value, time_ms, step))
     return out
 
 
 def _log_params(database: Database, run_number: int, run_id: str, params: Sequence[Param]) -> None:
     there = tracking.params_of(database, run_number, [param.key for param in params])
-    said = [(param.key, _text(param.value)) for param in params]
+    said = [(param.key, _param_text(param)) for param in params]
     changed = [
         {"key": key, "old_value": there[key], "new_value": value}
         for key, value in said
@@ -777,6 +805,25 @@ def _model(database: Database, model_id: str, *, allow_deleted: bool = False) ->
 
 def _no_model(model_id: str) -> MlflowException:
     return MlflowException(f"Logged model with ID '{model_id}' not found.", RESOURCE_DOES_NOT_EXIST)
+
+
+def _param_text(param: Param) -> str:
+    """A param's value as it is stored. Raises MlflowException for what is no one value."""
+    # A client may say what MLflow's types forbid.
+    value: object = param.value
+    if value is None or isinstance(value, list | tuple | dict | set):
+        raise MlflowException(f"Param {param.key!r} has no value that can be stored: {value!r}", BAD_REQUEST)
+    return str(value)
+
+
+def _each_once(words: Sequence[Any] | None) -> dict[str, str]:
+    """Params or tags that are said at once, by key. Raises MlflowException where two have one key."""
+    out: dict[str, str] = {}
+    for word in words or ():
+        if word.key in out:
+            raise MlflowException(f"{word.key!r} is said twice in one request", BAD_REQUEST)
+        out[word.key] = _text(word.value)
+    return out
 
 
 def _text(value: object) -> str:

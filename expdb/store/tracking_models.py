@@ -33,7 +33,10 @@ _ATTRIBUTES = {
     "model_type": "g.model_type",
     "source_run_id": "r.uid",
     "status_message": "g.status_message",
+    "lifecycle_stage": "CASE WHEN g.deleted_ms IS NULL THEN 'active' ELSE 'deleted' END",
 }
+# Not by the alphabet.
+_ORDERED = _ATTRIBUTES | {"status": "CASE g.status WHEN 'PENDING' THEN 1 WHEN 'READY' THEN 2 ELSE 3 END"}
 
 Direction = Literal["input", "output"]
 
@@ -212,12 +215,14 @@ def find_models(
         return models(database, text, values)
 
 
-def _on(datasets: Sequence[tuple[str, str | None]]) -> tuple[str, list[str]]:
-    """What restricts metrics f to data sets."""
+def _on(datasets: Sequence[tuple[str | None, str | None]]) -> tuple[str, list[str]]:
+    """What restricts metrics f to data sets, by name, digest or both."""
     texts, values = [], []
-    for name, digest in datasets:
-        texts.append("f.dataset_name = ?" + ("" if digest is None else " AND f.dataset_digest = ?"))
-        values += [name] if digest is None else [name, digest]
+    for words in datasets:
+        said = [pair for pair in zip(("f.dataset_name", "f.dataset_digest"), words, strict=True) if pair[1] is not None]
+        if said:
+            texts.append(" AND ".join(f"{column} = ?" for column, _ in said))
+            values += [word for _, word in said if word is not None]
     return (f" AND ({' OR '.join(texts)})" if texts else ""), values
 
 
@@ -227,12 +232,11 @@ def _order(clauses: Clauses, orders: Sequence[ModelOrder]) -> None:
         way = "ASC" if order.ascending else "DESC"
         if order.attribute is not None:
             named.add(order.attribute)
-            column = attribute_of(_ATTRIBUTES, order.attribute)
+            column = attribute_of(_ORDERED, order.attribute)
             clauses.order(f"CASE WHEN {column} IS NULL THEN 1 ELSE 0 END")
             clauses.order(f"{column} {way}")
         else:
-            pairs = [(order.dataset_name, order.dataset_digest)] if order.dataset_name else []
-            on, on_values = _on([(str(name), digest) for name, digest in pairs])
+            on, on_values = _on([(order.dataset_name, order.dataset_digest)])
             latest = (
                 f"(SELECT f.value FROM logged_model_metric f WHERE f.model_id = g.id AND f.key = ?{on}"
                 " ORDER BY f.time_ms DESC, f.step DESC, f.seq LIMIT 1)"

@@ -9,7 +9,7 @@ from expdb.store.database import Database, Value
 from expdb.store.tracking import DERIVED, NOTE, STARTED, ExperimentRecord, TrackedRun, experiments, runs
 
 Field = Literal["attribute", "metric", "param", "tag", "dataset"]
-Lifecycle = Literal["active", "deleted", "all"]
+Lifecycle = Literal["active", "deleted", "all", "none"]
 # What a filter may say of one value.
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL")
 
@@ -17,8 +17,12 @@ _RUN_ATTRIBUTES = {
     "run_id": "r.uid",
     "run_name": "r.name",
     "status": "upper(r.status)",
-    "artifact_uri": "r.artifact_uri",
-    "user_id": "r.user_name",
+    # Bound to `Search.artifact_root`.
+    "artifact_uri": (
+        "coalesce(r.artifact_uri, (SELECT coalesce(e.artifact_uri, ? || CAST(e.id AS TEXT)) || '/' || r.uid ||"
+        " '/artifacts' FROM experiment e WHERE e.id = r.experiment_id))"
+    ),
+    "user_id": "coalesce(r.user_name, '')",
     "experiment_id": "CAST(r.experiment_id AS TEXT)",
     "start_time": STARTED,
     "end_time": "r.ended_ms",
@@ -31,6 +35,13 @@ _EXPERIMENT_ATTRIBUTES = {
     "last_update_time": "e.updated_ms",
 }
 _DATASET_ATTRIBUTES = {"name": "d.name", "digest": "d.digest", "context": "u.context"}
+
+_LIFECYCLE: dict[Lifecycle, str] = {
+    "active": "{} IS NULL",
+    "deleted": "{} IS NOT NULL",
+    "all": "1 = 1",
+    "none": "1 = 0",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +73,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search: all conditions hold."""
+    """A search: all conditions hold. artifact_root: below it, by its number, an experiment has its files for which
+    nobody said another place; it ends with a slash."""
 
     conditions: Sequence[Condition]
     orders: Sequence[Order]
     lifecycle: Lifecycle
     page: Page
+    artifact_root: str = "/"
 
 
 class Clauses:
@@ -115,7 +128,8 @@ def comparison(
     value: str | float | tuple[str | int, ...] | None,
     like: Callable[[str], tuple[str, str]],
 ) -> tuple[str, list[Value]]:
-    """The text and values that compare a column. Raises UsageError for an operator that nobody knows."""
+    """The text and values that compare a column. Raises UsageError for an operator that nobody knows, or a list where
+    it compares with one value."""
     if operator not in OPERATORS:
         raise UsageError(f"no comparison is called {operator!r}")
     if operator in ("IS NULL", "IS NOT NULL"):
@@ -126,12 +140,13 @@ def comparison(
         if not many:
             return ("1 = 0" if operator == "IN" else "1 = 1"), []
         return f"{column} {operator} ({', '.join('?' * len(many))})", list(many)
+    if isinstance(value, tuple):
+        raise UsageError(f"{operator} compares with one value, not with a list: {value}")
     if operator == "LIKE":
         word, pattern = like(str(value))
         return f"{column} {word} ?", [pattern]
     if operator == "ILIKE":
         return f"lower({column}) LIKE lower(?)", [str(value)]
-    assert not isinstance(value, tuple)
     return f"{column} {'<>' if operator == '!=' else operator} ?", [value]
 
 
@@ -141,12 +156,11 @@ def find_runs(database: Database, experiment_ids: Sequence[int], search: Search)
         return []
     clauses = Clauses(database)
     clauses.test(f"r.experiment_id IN ({', '.join('?' * len(experiment_ids))})", *experiment_ids)
-    if search.lifecycle != "all":
-        clauses.test(f"r.deleted_ms IS {'NULL' if search.lifecycle == 'active' else 'NOT NULL'}")
+    clauses.test(_LIFECYCLE[search.lifecycle].format("r.deleted_ms"))
     for condition in search.conditions:
-        _test_run(clauses, condition)
+        _test_run(clauses, condition, search.artifact_root)
     for number, order in enumerate(search.orders):
-        _order_runs(clauses, number, order)
+        _order_runs(clauses, number, order, search.artifact_root)
     if not any(order.field == "attribute" and order.key == "start_time" for order in search.orders):
         clauses.order(f"{STARTED} DESC")
     clauses.order("r.uid")
@@ -155,11 +169,11 @@ def find_runs(database: Database, experiment_ids: Sequence[int], search: Search)
         return runs(database, text, values)
 
 
-def _test_run(clauses: Clauses, condition: Condition) -> None:
+def _test_run(clauses: Clauses, condition: Condition, artifact_root: str) -> None:
     key = condition.key
     if condition.field == "attribute":
         text, values = clauses.compared(attribute_of(_RUN_ATTRIBUTES, key), condition)
-        clauses.test(text, *values)
+        clauses.test(text, *([artifact_root] if key == "artifact_uri" else []), *values)
     elif condition.field == "metric":
         text, values = clauses.compared("m.last_value", condition)
         # NaN differs from every number.
@@ -188,12 +202,13 @@ def _test_run(clauses: Clauses, condition: Condition) -> None:
             )
 
 
-def _order_runs(clauses: Clauses, number: int, order: Order) -> None:
+def _order_runs(clauses: Clauses, number: int, order: Order, artifact_root: str) -> None:
     way = "ASC" if order.ascending else "DESC"
     if order.field == "attribute":
         column = attribute_of(_RUN_ATTRIBUTES, order.key)
-        clauses.order(f"CASE WHEN {column} IS NULL THEN 1 ELSE 0 END")
-        clauses.order(f"{column} {way}")
+        values = [artifact_root] if order.key == "artifact_uri" else []
+        clauses.order(f"CASE WHEN {column} IS NULL THEN 1 ELSE 0 END", *values)
+        clauses.order(f"{column} {way}", *values)
         return
     if order.field == "tag" and order.key in DERIVED:
         column = f"coalesce((SELECT w.value FROM tag w WHERE w.run_id = r.id AND w.key = ?), {DERIVED[order.key]})"
@@ -216,8 +231,7 @@ def _order_runs(clauses: Clauses, number: int, order: Order) -> None:
 def find_experiments(database: Database, search: Search) -> list[ExperimentRecord]:
     """The experiments that the search asks for; orders are of attributes."""
     clauses = Clauses(database)
-    if search.lifecycle != "all":
-        clauses.test(f"e.deleted_ms IS {'NULL' if search.lifecycle == 'active' else 'NOT NULL'}")
+    clauses.test(_LIFECYCLE[search.lifecycle].format("e.deleted_ms"))
     for condition in search.conditions:
         if condition.field == "attribute":
             text, values = clauses.compared(attribute_of(_EXPERIMENT_ATTRIBUTES, condition.key), condition)
