@@ -371,6 +371,32 @@ def test_what_is_not_here_is_empty_or_refused(client: "MlflowClient", experiment
     assert refused(lambda: client.get_registered_model("m"))[0] == "RESOURCE_DOES_NOT_EXIST"
 
 
+def test_a_server_of_mlflow_stands_before_one_of_postgresql(postgres_uri: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+    with server(postgres_uri, tmp_path) as url:
+        client = MlflowClient(url)
+        experiment = client.create_experiment("behind a server", tags={"team": "vision"})
+        run = client.create_run(experiment, run_name="first", tags={"k": "v"})
+        uid = run.info.run_id
+        for values in ((5.0,), (3.0,), (3.0, 5.0, math.nan)):
+            client.log_batch(uid, [Metric("m", value, 1, 0) for value in values])
+        client.log_param(uid, "lr", "0.1")
+        client.log_text(uid, "hello", "a.txt")
+        text = f"metrics.m = 5 and params.lr = '0.1' and tags.k LIKE 'v' and artifact_uri = '{run.info.artifact_uri}'"
+        (found,) = client.search_runs([experiment], text, order_by=["attributes.artifact_uri DESC", "metrics.m"])
+        assert found.info.run_name == "first"
+        assert sorted(value for _, _, value in values_of(client, uid, "m")) == ["3.0", "5.0", "nan"]
+        assert [one.path for one in client.list_artifacts(uid)] == ["a.txt"]
+        model = client.create_logged_model(experiment, "net", source_run_id=uid)
+        by_state = [{"field_name": "status"}, {"field_name": "metrics.m", "dataset_digest": "d"}]
+        (listed,) = client.search_logged_models([experiment], "lifecycle_stage = 'active'", order_by=by_state)
+        assert listed.model_id == model.model_id
+        assert refused(lambda: client.search_runs([experiment], "run_name LIKE ('a', 'b')"))[0] != "INTERNAL_ERROR"
+        assert refused(lambda: client.create_experiment("behind a server"))[0] == "RESOURCE_ALREADY_EXISTS"
+
+
 def test_old_clients_traces_are_refused_and_evaluation_data_sets_are_empty(address: str) -> None:
     def ask(method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
         data = None if body is None else json.dumps(body).encode()
