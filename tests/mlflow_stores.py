@@ -62,7 +62,7 @@ def fill(uri: str, runs: int = 3, points: int = 20) -> list[str]:
 
 
 def content(uri: str) -> dict[Any, Any]:
-    """Everything in a store but the ids it gave, ready to be compared."""
+    """Everything in a store but the ids it gave and the marks of a push, ready to be compared."""
     from mlflow.entities import ViewType
 
     of = client(uri)
@@ -71,7 +71,7 @@ def content(uri: str) -> dict[Any, Any]:
         found = of.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1000)
         called = {run.info.run_id: (run.info.run_name, run.info.start_time) for run in found}
         for run in found:
-            tags = dict(run.data.tags)
+            tags = {key: value for key, value in run.data.tags.items() if key != "expdb.uid"}
             parent = called.get(tags.pop("mlflow.parentRunId", ""))
             out[experiment.name, *called[run.info.run_id]] = {
                 "experiment": {k: v for k, v in experiment.tags.items() if "note" in k or not k.startswith("mlflow.")},
@@ -90,7 +90,10 @@ def content(uri: str) -> dict[Any, Any]:
             out[experiment.name, "models"] = sorted(
                 (
                     *(model.name, str(model.status), model.model_type or None, sorted(model.params.items())),
-                    *(sorted(model.tags.items()), called.get(model.source_run_id)),
+                    *(
+                        sorted(tag for tag in model.tags.items() if tag[0] != "expdb.uid"),
+                        called.get(model.source_run_id),
+                    ),
                     sorted((m.key, m.step, m.timestamp, repr(m.value), m.dataset_name) for m in model.metrics or ()),
                 )
                 for model in of.search_logged_models([experiment.experiment_id])

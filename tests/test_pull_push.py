@@ -25,6 +25,7 @@ from expdb.bridges.remote import open_store
 from expdb.errors import DatabaseError, NotFoundError, UsageError
 from expdb.store import departures, editing, reader, upkeep
 from expdb.store.database import Database
+from expdb.store.merging import merge
 from expdb.store.opening import open_database
 from expdb.store.sqlite import SqliteDatabase
 
@@ -183,14 +184,16 @@ def test_a_server_is_pulled_from_and_pushed_to(
             came, again = pulled(other, address, **asked), pulled(other, address, **asked)
             assert (came.new, came.copied, came.copied_bytes, came.refused) == (4, 1, 7, [])
             assert (again.new, again.grown, again.points, again.copied) == (0, 0, 0, 0)
-            file = tmp_path / "files here" / run.info.run_id / "artifacts" / "best" / "model.txt"
+            # It has the id that it began with.
+            uid = run.data.tags["expdb.uid"]
+            file = tmp_path / "files here" / uid / "artifacts" / "best" / "model.txt"
             assert file.read_text() == "weights"
-            found = other.rows("SELECT artifact_uri FROM run WHERE uid = ?", (run.info.run_id,))
+            found = other.rows("SELECT artifact_uri FROM run WHERE uid = ?", (uid,))
             assert found == [(file.parents[1].as_uri(),)]
         with SqliteDatabase.create(tmp_path / "linked.db") as linked:
             pulled(linked, address)
             # An address that leads there from anywhere.
-            ((uri,),) = linked.rows("SELECT artifact_uri FROM run WHERE uid = ?", (run.info.run_id,))
+            ((uri,),) = linked.rows("SELECT artifact_uri FROM run WHERE uid = ?", (uid,))
             assert [(one.path, one.error) for one in copy(uri, tmp_path / "by link")] == [("best/model.txt", None)]
 
 
@@ -319,6 +322,21 @@ def test_runs_are_not_sent_back_where_they_came_from(database: Database, stores:
     back = pulled(database, second)
     assert (back.new, back.ours, back.points) == (0, 4, 0)
     assert len(content(first)) == len(content(second)) == 5
+
+
+def test_a_run_that_two_databases_know_is_pushed_once(database: Database, stores: Stores, tmp_path: Path) -> None:
+    first, into = stores.new("known-by-two"), stores.new("known-by-two-into")
+    uid, *_ = fill(first)
+    client(first).create_logged_model("1", "m", uid)
+    pulled(database, first)
+    with open_database(tmp_path / "other.db", create=True) as other:
+        merge(other, database, NOW_MS)
+        assert (pushed(database, into).new, pushed(other, into).new) == (4, 0)
+        # And who merges later knows what was pushed.
+        merge(other, database, NOW_MS)
+        again = pushed(other, into)
+        assert (again.new, again.models, again.points) == (0, 0, 0)
+    assert content(into) == content(first)
 
 
 def test_only_what_is_asked_for_is_pulled(database: Database, source: str) -> None:

@@ -2,13 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from expdb.bridges.remote import CONTEXT_TAG, MLFLOW_STATUS, Remote, told
 from expdb.store.exchange import DatasetUse, Experiment, Model, ModelLink, Point, Run
-
-if TYPE_CHECKING:
-    pass
 
 METRICS_AT_ONCE = 1000
 WORDS_AT_ONCE = 100
@@ -73,11 +70,6 @@ class Delivery:
             with told(self._remote.name):
                 self._store.log_batch(uid, [], [], [RunTag(key, value) for key, value in some])
 
-    def untag(self, uid: str, key: str) -> None:
-        """Take a tag of a run away."""
-        with told(self._remote.name):
-            self._store.delete_tag(uid, key)
-
     def points(self, uid: str, points: Sequence[tuple[str, Point, Said | None]]) -> None:
         """Log points, by the thousand."""
         from mlflow.entities import Metric
@@ -114,7 +106,7 @@ class Delivery:
                 self._store.log_outputs(uid, outputs)
 
     def model(self, experiment_uid: str, run_uid: str, model: Model, mark: tuple[str, str]) -> str:
-        """Make a logged model; its id there. mark: a tag by which it is found again until it is remembered."""
+        """Make a logged model; its id there. mark: a tag by which it is found again."""
         from mlflow.entities import LoggedModelParameter, LoggedModelStatus, LoggedModelTag
 
         tags = {**model.tags, mark[0]: mark[1]}
@@ -130,11 +122,6 @@ class Delivery:
             if model.status in ("READY", "FAILED"):
                 self._store.finalize_logged_model(made.model_id, LoggedModelStatus(model.status))
         return str(made.model_id)
-
-    def unmark_model(self, uid: str, key: str) -> None:
-        """Take the mark away."""
-        with told(self._remote.name):
-            self._store.delete_logged_model_tag(uid, key)
 
     def state(self, uid: str, run: Run) -> None:
         """Say how a run stands or ended."""

@@ -166,9 +166,6 @@ class _Push:
         changed = self._send_files(outgoing, at) or changed
         if pair.synced_ms is None or changed:
             self._remember(outgoing, at.uid, self.now_ms)
-        if outgoing.foreign and UID_TAG in at.tags:
-            # A run of MLflow's arrives with the tags it had; now that it is remembered here, the mark has served.
-            self.delivery.untag(at.uid, UID_TAG)
         self.pushed[outgoing.id] = outgoing
         self.out.new += is_new
         self.out.grown += changed and not is_new
@@ -300,8 +297,8 @@ class _Push:
             theirs = keys[metric.key] = self._name("metric", metric.key, kept)
             if metric.kind == REPORTED:
                 kept.reported.append(theirs)
-        if not outgoing.foreign:
-            tags[UID_TAG] = run.uid
+        # It stays: another database that has the run, too, knows it by that.
+        tags[UID_TAG] = run.uid
         for part, piece in enumerate(kept.pieces(), 1):
             tags[pushed_tag(part)] = piece
         return _Form(replace(run, params=params, tags=tags), keys)
@@ -327,16 +324,14 @@ class _Push:
     def models(self) -> None:
         """Bring the logged models of the runs there, and say which run read and wrote which."""
         by_uid = {outgoing.run.uid: outgoing for outgoing in self.pushed.values()}
-        marks: dict[str, dict[str, str]] = {}
+        marks: dict[str, dict[str, Model]] = {}
         for model in self.new_models.values():
             if model.run_uid in by_uid:
                 outgoing = by_uid[model.run_uid]
                 experiment = self.there[self.experiments[int(outgoing.run.experiment_uid)].name]
                 if experiment.uid not in marks:
                     marks[experiment.uid] = {
-                        one.tags[UID_TAG]: one.uid
-                        for one in self.remote.models([experiment.uid])
-                        if UID_TAG in one.tags
+                        one.tags[UID_TAG]: one for one in self.remote.models([experiment.uid]) if UID_TAG in one.tags
                     }
                 try:
                     self._model(model, outgoing, experiment.uid, marks[experiment.uid])
@@ -354,19 +349,24 @@ class _Push:
                 except RefusedError as error:
                     self.out.notes.append(f"{outgoing.run.name}: {error.message}")
 
-    def _model(self, model: Model, outgoing: Outgoing, experiment_uid: str, marked: Mapping[str, str]) -> None:
+    def _model(self, model: Model, outgoing: Outgoing, experiment_uid: str, marked: Mapping[str, Model]) -> None:
         run_uid = self.pairs[outgoing.id].other_uid
-        theirs = marked.get(model.uid) or self.delivery.model(experiment_uid, run_uid, model, (UID_TAG, model.uid))
+        there = marked.get(model.uid)
+        mark_of_ours = (UID_TAG, model.uid)
+        theirs = there.uid if there else self.delivery.model(experiment_uid, run_uid, model, mark_of_ours)
+        # A store of files would have a point twice.
+        known = {(said.key, exchange.sameness(said.point), said.dataset_name) for said in there.points} if there else ()
         by_uid = {one.run.uid: self.pairs[one.id].other_uid for one in self.pushed.values() if one.id in self.pairs}
         for said in model.points:
             if said.run_uid in by_uid:
                 key = self.names.theirs("metric", said.key)
+                if (key, exchange.sameness(said.point), said.dataset_name) in known:
+                    continue
                 mark: Said = (theirs, said.dataset_name, said.dataset_digest)
                 self.delivery.points(by_uid[said.run_uid], [(key, said.point, mark)])
                 self.out.points += 1
         self.names.put_model(model.uid, theirs)
-        self.delivery.unmark_model(theirs, UID_TAG)
-        self.out.models += 1
+        self.out.models += there is None
 
     def _release(self, by_uid: Mapping[str, Outgoing]) -> None:
         """Say without a model what was held back for one that could not be made."""
