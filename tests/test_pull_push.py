@@ -339,6 +339,20 @@ def test_a_run_that_two_databases_know_is_pushed_once(database: Database, stores
     assert content(into) == content(first)
 
 
+def test_two_pushes_at_once_bring_each_run_once(
+    database: Database, source: str, stores: Stores, tmp_path: Path
+) -> None:
+    pulled(database, source)
+    into = stores.new("at-once")
+    words = [sys.executable, "-m", "expdb", "push", into, "--db", str(database.address)]
+    both = [subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=-1, stderr=-1, text=True) for _ in range(2)]
+    said = [one.communicate(timeout=60) for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    assert sorted(out.count("4 new runs") for out, _ in said) == [0, 1], said
+    assert len(client(into).search_runs(["1"])) == 3
+    assert list(tmp_path.glob("*-push")) == []
+
+
 def test_only_what_is_asked_for_is_pulled(database: Database, source: str) -> None:
     with pytest.raises(NotFoundError, match="no experiment 'nosuch'"):
         pulled(database, source, experiments=("nosuch",))

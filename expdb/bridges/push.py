@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -65,9 +66,15 @@ class _Form:
 def push(database: Database, remote: Remote, request: Request, now_ms: int, progress: Progress) -> Outcome:
     """Bring the runs there; with dry_run only count them.
 
-    What has arrived stays, whatever ends this; the same call goes on from there. Raises DatabaseError where the other
+    One push of a database waits for another. What has arrived stays, whatever ends this; the same call goes on from
+    there. Raises DatabaseError where the other
     store fails; what it refuses of one run keeps none of the others.
     """
+    with nullcontext() if request.dry_run else database.alone("push"):
+        return _pushed(database, remote, request, now_ms, progress)
+
+
+def _pushed(database: Database, remote: Remote, request: Request, now_ms: int, progress: Progress) -> Outcome:
     ids = [*request.run_ids, *(departures.removed_foreign(database) if request.removed else ())]
     work = _Push(database, remote, request, now_ms)
     going = departures.runs(database, ids)

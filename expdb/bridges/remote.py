@@ -154,6 +154,8 @@ def _error(error: Exception, name: str) -> ExpdbError:
 
     text = str(getattr(error, "message", None) or error).strip()
     first = text.splitlines()[0] if text else type(error).__name__
+    # What a driver says stands behind MLflow's sentence, or is all there is: then without the driver's class.
+    first = re.sub(r"^\(\w+(?:\.\w+)*\) ", "", re.sub(r" Error: \(\w+(?:\.\w+)+\).*", "", first))
     if "Max retries exceeded" in first or "Connection" in type(error).__name__:
         return DatabaseError(f"{name} does not answer any more", hint="what has arrived stays; repeat the command")
     if isinstance(error, MlflowException) and error.get_http_status_code() < 500:

@@ -153,6 +153,11 @@ class Database(ABC):
         self.connection.execute("COMMIT")
 
     @abstractmethod
+    def alone(self, doing: str) -> AbstractContextManager[None]:
+        """What only one process may do at a time with this database, though many may write to it meanwhile. Waits,
+        saying so. doing: a word."""
+
+    @abstractmethod
     def changed_elsewhere(self) -> int:
         """A number that differs after another connection has changed the database."""
 

@@ -7,6 +7,8 @@ PostgreSQL's text cannot hold, is stored as its picture, `␀`.
 
 import re
 import struct
+import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 _LOCK = 0x6578706462
 # Seconds of waiting for another writer before that is said.
 _QUIET_S = 2
+# Between two looks whether what is waited for is over.
+_LOOK_S = 0.2
 _UNLESS_SAID = {"connect_timeout": "10", "application_name": "expdb"}
 # Tables whose rows are sent late, and the words beside which all of them are due.
 _LATE = frozenset(("point", *UNANSWERED.values()))
@@ -297,6 +301,22 @@ class PostgresDatabase(Database):
         )
         self._connection.execute("COMMIT")
         self._own_changes += 1
+
+    @contextmanager
+    def alone(self, doing: str) -> Iterator[None]:
+        # Of this database and this connection: it is gone with the process.
+        key = zlib.crc32(doing.encode()) << 32 | _LOCK & 0xFFFFFFFF
+        key -= (key >> 63) << 64
+        said = False
+        while not self.rows("SELECT pg_try_advisory_lock(CAST(? AS BIGINT))", (key,))[0][0]:
+            if not said:
+                self._warn(f"waiting: another {doing} of {self.server} is under way")
+                said = True
+            time.sleep(_LOOK_S)
+        try:
+            yield
+        finally:
+            self.rows("SELECT pg_advisory_unlock(CAST(? AS BIGINT))", (key,))
 
     def changed_elsewhere(self) -> int:
         ((value,),) = self.rows("SELECT value FROM meta WHERE key = 'changes'")

@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -17,6 +18,8 @@ from expdb.store import statements
 from expdb.store.database import Answer, Database, Row, Value, begun, check_version, no_text, stated_version, to_stderr
 
 BUSY_S = 5.0
+# Between two looks whether what is waited for is over.
+_LOOK_S = 0.2
 # A blank file stays blank for this long where its creator has been kept waiting.
 _BLANK_S = 0.3
 # Of a writer: room for the pages that a batch of ingest changes, and for the indexes it looks into at random.
@@ -104,6 +107,40 @@ class SqliteDatabase(Database):
                 if not said:
                     self._warn(f"waiting: another process is writing to {self.path}")
                     said = True
+
+    @contextmanager
+    def alone(self, doing: str) -> Iterator[None]:
+        if sys.platform == "win32":
+            yield
+            return
+        import fcntl
+
+        place = self.path.with_name(f"{self.path.name}-{doing}")
+        said = False
+        while True:
+            try:
+                handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o644)
+            except OSError as error:
+                raise DatabaseError(f"{place} cannot be made: {error.strerror or error}") from error
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Whoever had it before has taken it away, unless this is still the file of that name.
+                if place.exists() and os.fstat(handle).st_ino == place.stat().st_ino:
+                    break
+            except BlockingIOError:
+                if not said:
+                    self._warn(f"waiting: another {doing} of {self.path} is under way")
+                    said = True
+                time.sleep(_LOOK_S)
+            except OSError:
+                # Gone between two looks.
+                pass
+            os.close(handle)
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
+            os.close(handle)
 
     def changed_elsewhere(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
