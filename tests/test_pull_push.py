@@ -259,9 +259,61 @@ def test_a_point_that_comes_behind_the_last_one_of_an_ended_run_is_found_by_agai
     uri = stores.new("late")
     uid, *_ = fill(uri)
     pulled(database, uri)
-    client(uri).log_metric(uid, "loss", 0.125, timestamp=1, step=0)
+    to = client(uri)
+    to.log_metric(uid, "loss", 0.125, timestamp=1, step=0)
     assert pulled(database, uri).points == 0
     assert pulled(database, uri, again=True).points == 1
+    # Or where anything else was said of the run since.
+    to.log_metric(uid, "loss", 0.25, timestamp=1, step=0)
+    to.set_tag(uid, "late", "1")
+    assert pulled(database, uri).points == 1
+
+
+def test_an_experiment_that_was_renamed_there_is_told(database: Database, stores: Stores) -> None:
+    uri = stores.new("renamed")
+    fill(uri)
+    assert pulled(database, uri).notes == []
+    client(uri).rename_experiment("1", "seeing")
+    assert pulled(database, uri).notes == [
+        "experiment seeing: 4 of its runs are in vision here; expdb edit -e moves them"
+    ]
+
+
+def test_a_folder_takes_any_name_and_what_is_none_of_its_experiments_is_told(
+    database: Database, expdb: Expdb, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "mlruns", tmp_path / "new"
+    to = client(str(old))
+    number = to.create_experiment("it")
+    to.create_run(number)
+    meta = old / number / "meta.yaml"
+    meta.write_text(meta.read_text().replace("name: it", "name: ann's best"))
+    (old / "stray").mkdir()
+    done = expdb("pull", str(old))
+    assert (done.returncode, done.stderr) == (
+        0,
+        f"expdb: {old / 'stray'}: no experiment of MLflow's (it has no meta.yaml)\n",
+    )
+    assert pushed(database, str(new)).refused == []
+    assert content(str(new)).keys() == content(str(old)).keys()
+
+
+def test_a_server_has_no_file_of_this_machine_read_or_written(
+    database: Database, source: str, stores: Stores, tmp_path: Path
+) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "key").write_text("secret")
+    store = stores.new("lying")
+    to = client(store)
+    to.create_run(to.create_experiment("e", artifact_location=private.as_uri()))
+    uid = to.create_run("1").info.run_id
+    with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (private.as_uri(), uid))
+    with server(store, tmp_path) as address:
+        found = pulled(database, address, artifacts="copy", root=tmp_path / "fetched")
+        assert len(found.refused) == 2 and "on this machine" in found.refused[0]
+        assert found.copied == 0 and not (tmp_path / "fetched").exists()
 
 
 @pytest.mark.parametrize("values", [(1.0, 0.5), (0.5, 1.0), (-1.0, float("nan")), (1.0, float("nan")), (3, 1, 2)])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 _DEEPEST = 50
+LEADS_HERE = "a server says it lies on this machine, where it is not to be read or written for it"
 _LEADS_OUT = "its name leads out of the folder"
 
 

@@ -35,8 +35,8 @@ class Request:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of it. ours: runs there that had been pushed from here; refused: one line for each file or run that
-    could not be taken."""
+    """What became of it. ours: runs there that had been pushed from here; notes: what a person may wonder about;
+    refused: one line for each file or run that could not be taken."""
 
     store: str
     experiments: int = 0
@@ -48,6 +48,7 @@ class Outcome:
     models: int = 0
     copied: int = 0
     copied_bytes: int = 0
+    notes: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
@@ -64,7 +65,7 @@ def pull(database: Database | None, remote: Remote, request: Request, now_ms: in
     runs = [run for few in _in_parts(list(found)) for run in remote.runs(few, request.condition)]
     # Those of one moment (read from one log, on the day it was taken in) would come in the order of their random ids.
     runs.sort(key=lambda run: (run.started_ms or 0, run.name))
-    out = Outcome(remote.name, experiments=len({run.experiment_uid for run in runs}))
+    out = Outcome(remote.name, experiments=len({run.experiment_uid for run in runs}), notes=list(remote.notes))
     arrivals = Arrivals(database, remote.name, now_ms) if database else None
     with progress(len(runs)) as step:
         if arrivals is None or request.dry_run:
@@ -78,6 +79,7 @@ def pull(database: Database | None, remote: Remote, request: Request, now_ms: in
                 except RefusedError as error:
                     out.refused.append(f"{run.name}: {error.message}")
             step(1)
+        out.notes += arrivals.apart(runs, {one.uid: one.name for one in found.values()})
         arrivals.join(runs)
         uids = {run.uid for run in runs}
         for few in _in_parts(list(ids)):
@@ -141,6 +143,9 @@ def _copy(arrivals: Arrivals, remote: Remote, run: Run, run_id: int, out: Outcom
     assert run.artifact_uri is not None
     ((uid,),) = arrivals.database.rows("SELECT uid FROM run WHERE id = ?", (run_id,))
     target = request.root / str(uid) / "artifacts"
+    if remote.leads_here(run.artifact_uri):
+        out.refused.append(f"{run.name}: {run.artifact_uri}: {files.LEADS_HERE}")
+        return 0
     count = 0
     failed = False
     for done in files.copy(remote.reachable(run.artifact_uri), target):

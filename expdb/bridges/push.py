@@ -211,6 +211,9 @@ class _Push:
             source = folder.absolute().as_uri()
         if self.request.root is None or source is None or at.artifact_uri is None:
             return False
+        if self.remote.leads_here(at.artifact_uri):
+            self.out.refused.append(f"{outgoing.run.name}: {at.artifact_uri}: {files.LEADS_HERE}")
+            return False
         count = 0
         for done in files.send(source, self.remote.reachable(at.artifact_uri)):
             if done.error is not None:

@@ -43,12 +43,16 @@ _ARTIFACTS_API = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 class Remote:
-    """An open store. name: how this database remembers it, without user and password; uri: as MLflow opens it."""
+    """An open store. name: how this database remembers it, without user and password; uri: as MLflow opens it.
+    notes: what a person may wonder about."""
 
-    def __init__(self, store: "AbstractStore", uri: str, name: str, scratch: Path | None) -> None:
+    def __init__(
+        self, store: "AbstractStore", uri: str, name: str, scratch: Path | None, notes: tuple[str, ...] = ()
+    ) -> None:
         self.store = store
         self.uri = uri
         self.name = name
+        self.notes = notes
         self._scratch = scratch
 
     def __enter__(self) -> Self:
@@ -125,6 +129,15 @@ class Remote:
             out += map(_model, page)
             if not (token := page.token):
                 return out
+
+    def leads_here(self, artifact_uri: str) -> bool:
+        """Whether a server says that files of its lie on whatever machine asks: what a hostile one would have read or
+        written on ours."""
+        if not self.uri.startswith(("http://", "https://")):
+            return False
+        scheme = urlsplit(artifact_uri).scheme.lower()
+        # `runs:` and `models:` are looked up in whatever store this process means, in the end.
+        return scheme in ("", "file", "runs", "models") or len(scheme) == 1
 
     def reachable(self, artifact_uri: str) -> str:
         """The address of a run's files for who does not ask this server: `mlflow-artifacts:` leads nowhere else."""
@@ -220,6 +233,12 @@ def _quiet() -> None:
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Of a folder it says so by the root's logger, with a traceback; those that it means are named by us.
+    logging.getLogger().addFilter(_is_no_folder_of_mlflow_s)
+
+
+def _is_no_folder_of_mlflow_s(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Malformed experiment")
 
 
 def _probe(uri: str) -> None:
@@ -351,9 +370,40 @@ def _folder(path: Path, purpose: Purpose) -> Remote:
         trashed = any(path.glob(".trash/*/meta.yaml"))
         if not trashed:
             raise InputError("holds no experiment of MLflow's (meta.yaml)", path=str(path))
+    # What MLflow passes over; it keeps its models beside the experiments.
+    notes = (
+        ()
+        if purpose == "write"
+        else tuple(
+            f"{one}: no experiment of MLflow's (it has no meta.yaml)"
+            for one in sorted(path.iterdir())
+            if one.is_dir() and one.name not in (".trash", "models") and not (one / "meta.yaml").is_file()
+        )
+    )
     # In our process only: the person's own scripts are told by MLflow itself.
     os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
-    return _opened(path.as_uri(), Path(os.path.realpath(path)).as_uri(), None)
+    name = Path(os.path.realpath(path)).as_uri()
+    with told(name):
+        return Remote(_file_store(path.as_uri()), path.as_uri(), name, None, notes)
+
+
+def _file_store(uri: str) -> "AbstractStore":
+    from mlflow.entities import ViewType
+    from mlflow.store.tracking.file_store import FileStore
+
+    class AnyName(FileStore):
+        """MLflow's own looks a name up by a filter, which one with a quotation mark in it breaks."""
+
+        def get_experiment_by_name(self, experiment_name: str) -> Any:
+            token = None
+            while True:
+                page: Any = self.search_experiments(view_type=ViewType.ALL, max_results=PAGE, page_token=token)  # type: ignore[no-untyped-call]
+                if found := [one for one in page if one.name == experiment_name]:
+                    return found[0]
+                if not (token := page.token):
+                    return None
+
+    return AnyName(uri, uri)  # type: ignore[no-untyped-call]
 
 
 def _file_path(text: str) -> str:

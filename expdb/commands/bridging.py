@@ -126,7 +126,7 @@ def _pulled(found: "Pulled", dry_run: bool) -> None:
     from expdb.commands.feedback import tell
     from expdb.reports.text import visible
 
-    for line in found.refused:
+    for line in (*found.refused, *found.notes):
         tell(line)
     said = [_count(found.new, "new run")]
     if found.grown:

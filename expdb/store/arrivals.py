@@ -138,9 +138,9 @@ class Arrivals:
         return pair is not None and pair.direction == PUSHED
 
     def stale(self, run: Run, standing: Standing) -> list[str]:
-        """The metrics of a run whose histories are to be read: all, but for those of a settled run that ended at the
-        same point."""
-        if not standing.settled:
+        """The metrics of a run whose histories are to be read: all, or none of a settled run that nothing was said of
+        since: by a word, a metric, or a point behind the last."""
+        if standing.run_id is None or not standing.settled:
             return list(run.last)
         names = originals(run.tags)
         rows = self.database.rows(
@@ -150,11 +150,46 @@ class Arrivals:
             key: None if kind == REPORTED else exchange.sameness((step or 0, time_ms or 0, exchange.number(value)))
             for key, kind, step, time_ms, value in rows
         }
-        return [
-            key
-            for key, point in run.last.items()
-            if (ours := names.name("metric", key)) not in here
+        is_touched = any(
+            (ours := names.name("metric", key)) not in here
             or (here[ours] is not None and here[ours] != exchange.sameness(point))
+            for key, point in run.last.items()
+        )
+        if not is_touched:
+            is_touched = any(self._new_words(run, standing.run_id, names).values()) or self._is_renamed(run, standing)
+        # Who came back to it may have said more than shows in the last points.
+        return list(run.last) if is_touched else []
+
+    def _is_renamed(self, run: Run, standing: Standing) -> bool:
+        ((name,),) = self.database.rows(
+            "SELECT name FROM run WHERE id = ? AND NOT EXISTS"
+            " (SELECT 1 FROM edit WHERE run_id = run.id AND field = 'name') UNION ALL SELECT NULL LIMIT 1",
+            (standing.run_id,),
+        )
+        return name is not None and name != run.name
+
+    def apart(self, runs: Sequence[Run], names: Mapping[str, str]) -> list[str]:
+        """Which experiments have, here, another name than there: those that were renamed on one side. names: of the
+        experiments there."""
+        here: dict[int, str] = dict(
+            self.database.rows(
+                "SELECT r.id, e.name FROM run r JOIN experiment e ON e.id = r.experiment_id WHERE NOT EXISTS"
+                " (SELECT 1 FROM edit WHERE run_id = r.id AND field = 'experiment')"
+            )
+        )
+        found: dict[tuple[str, str], int] = {}
+        for run in runs:
+            pair = self._pairs.get(run.uid)
+            ours, theirs = (
+                here.get(pair.run_id) if pair and pair.direction == PULLED else None,
+                names[run.experiment_uid],
+            )
+            if ours is not None and ours != theirs:
+                found[theirs, ours] = found.get((theirs, ours), 0) + 1
+        return [
+            f"experiment {theirs}: {count:,} of its runs {'is' if count == 1 else 'are'} in {ours} here; expdb edit"
+            " -e moves them"
+            for (theirs, ours), count in found.items()
         ]
 
     def experiment(self, told: Experiment) -> int:
@@ -317,18 +352,25 @@ class Arrivals:
             self._at.execute("UPDATE run SET deleted_ms = coalesce(deleted_ms, ?) WHERE id = ?", (self.now_ms, run_id))
 
     def _words(self, run: Run, run_id: int, names: Originals) -> int:
+        """Write params and tags that are new or say something else now; how many."""
+        new = self._new_words(run, run_id, names)
+        self._at.executemany(sql.PUT_PARAM, [(run_id, key, text, as_number(text)) for key, text in new["param"]])
+        self._at.executemany(sql.PUT_TAG, [(run_id, key, text) for key, text in new["tag"]])
+        return sum(map(len, new.values()))
+
+    def _new_words(self, run: Run, run_id: int, names: Originals) -> dict[str, list[tuple[str, str]]]:
         """Params and tags that are new or say something else now, but for those that a person corrected."""
         edited = "SELECT field, key FROM edit WHERE run_id = ? AND field IN ('param', 'tag')"
-        kept = set(self._at.execute(edited, (run_id,)).fetchall())
+        kept = set(self.database.rows(edited, (run_id,)))
         # Those are columns here, or have been read already; a parent that is not known stays a tag.
         columns = (UID_TAG, NAME_TAG, NOTE_TAG, *((PARENT_TAG,) if run.tags.get(PARENT_TAG) in self._pairs else ()))
         tags = {k: v for k, v in run.tags.items() if k not in columns and not k.startswith(PUSHED_TAG)}
-        count = 0
+        out: dict[str, list[tuple[str, str]]] = {}
         for kind, said in (("param", run.params), ("tag", tags)):
             here: dict[str, str] = dict(
-                self._at.execute(f"SELECT key, value FROM {kind} WHERE run_id = ?", (run_id,)).fetchall()
+                self.database.rows(f"SELECT key, value FROM {kind} WHERE run_id = ?", (run_id,))
             )
-            rows = []
+            rows = out[kind] = []
             for theirs, value in said.items():
                 key = names.name(kind, theirs)
                 whole = names.values.get(kind, {}).get(key, value)
@@ -336,12 +378,7 @@ class Arrivals:
                 text = whole if whole.startswith(value) else value
                 if here.get(key) != text and (kind, key) not in kept:
                     rows.append((key, text))
-            if kind == "param":
-                self._at.executemany(sql.PUT_PARAM, [(run_id, key, text, as_number(text)) for key, text in rows])
-            else:
-                self._at.executemany(sql.PUT_TAG, [(run_id, key, text) for key, text in rows])
-            count += len(rows)
-        return count
+        return out
 
     def _points(self, run_id: int, histories: Mapping[str, Sequence[Point]], names: Originals) -> int:
         """How many points were new."""
