@@ -5,10 +5,8 @@ python -m benchmarks.documents [--runs 10000] [--rounds 5] [--write]
 The page has twenty markers: eight tables, eight values, two lists of runs and two plots.
 """
 
-import argparse
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,21 +105,7 @@ def section(found: Measured) -> Section:
 
 def main() -> None:
     """Measure, print the section, and put it on RESULTS.md when asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="refresh the section in RESULTS.md")
-    words = parser.parse_args()
-    processes.compile_bytecode()
-    with tempfile.TemporaryDirectory(prefix="expdb-benchmark-") as at:
-        try:
-            made = section(measure(words.runs, words.rounds, Path(at)))
-        except processes.CommandError as error:
-            sys.exit(str(error))
-    command = results.command_line("benchmarks.documents")
-    print(made.text(command))
-    if words.write:
-        made.write(command)
+    results.over_runs("benchmarks.documents", __doc__, lambda *words: section(measure(*words)), runs=10_000, rounds=5)
 
 
 if __name__ == "__main__":

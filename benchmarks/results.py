@@ -1,15 +1,19 @@
 """RESULTS.md: one section per benchmark, refreshed in place, each with the command that made it."""
 
+import argparse
 import os
 import platform
 import re
 import shlex
 import statistics
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+
+from benchmarks import processes
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _TOP = "# Benchmark results\n\nEach section is written by the command it names, with `--write`.\n"
@@ -67,3 +71,25 @@ def verdict(number: float, limit: float, unit: str = "", *, at_least: bool = Fal
     """The limit, and whether the number keeps it."""
     kept = number >= limit if at_least else number <= limit
     return f"{'≥' if at_least else '≤'} {limit:g}{unit and ' '}{unit} {'kept' if kept else '**missed**'}"
+
+
+def over_runs(
+    module: str, caption: str | None, measured: Callable[[int, int, Path], Section], *, runs: int, rounds: int
+) -> None:
+    """The command line of a benchmark over so many runs, in a folder of its own: print the section, and put it on the
+    page when asked to. measured: from runs, rounds and the folder."""
+    parser = argparse.ArgumentParser(description=caption, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=runs)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--write", action="store_true", help="refresh the section in RESULTS.md")
+    words = parser.parse_args()
+    processes.compile_bytecode()
+    with tempfile.TemporaryDirectory(prefix="expdb-benchmark-") as at:
+        try:
+            made = measured(words.runs, words.rounds, Path(at))
+        except processes.CommandError as error:
+            sys.exit(str(error))
+    command = command_line(module)
+    print(made.text(command))
+    if words.write:
+        made.write(command)

@@ -5,11 +5,9 @@ python -m benchmarks.startup [--runs 1000] [--rounds 15] [--write]
 `ls` and `compare` read a database that holds so many runs.
 """
 
-import argparse
 import sqlite3
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -135,21 +133,7 @@ def section(found: Measured) -> Section:
 
 def main() -> None:
     """Measure, print the section, and put it on RESULTS.md when asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--write", action="store_true", help="refresh the section in RESULTS.md")
-    words = parser.parse_args()
-    processes.compile_bytecode()
-    with tempfile.TemporaryDirectory(prefix="expdb-benchmark-") as at:
-        try:
-            made = section(measure(words.runs, words.rounds, Path(at)))
-        except processes.CommandError as error:
-            sys.exit(str(error))
-    command = results.command_line("benchmarks.startup")
-    print(made.text(command))
-    if words.write:
-        made.write(command)
+    results.over_runs("benchmarks.startup", __doc__, lambda *words: section(measure(*words)), runs=1000, rounds=15)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,10 @@ python -m benchmarks.tables [--runs 1000] [--rounds 9] [--write]
 Over so many runs, told apart by params of one digit each: every format, means over groups, rules side by side, a pivot.
 """
 
-import argparse
 import csv
 import io
 import shlex
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,21 +82,7 @@ def section(found: Measured) -> Section:
 
 def main() -> None:
     """Measure, print the section, and put it on RESULTS.md when asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--write", action="store_true", help="refresh the section in RESULTS.md")
-    words = parser.parse_args()
-    processes.compile_bytecode()
-    with tempfile.TemporaryDirectory(prefix="expdb-benchmark-") as at:
-        try:
-            made = section(measure(words.runs, words.rounds, Path(at)))
-        except processes.CommandError as error:
-            sys.exit(str(error))
-    command = results.command_line("benchmarks.tables")
-    print(made.text(command))
-    if words.write:
-        made.write(command)
+    results.over_runs("benchmarks.tables", __doc__, lambda *words: section(measure(*words)), runs=1000, rounds=9)
 
 
 if __name__ == "__main__":
