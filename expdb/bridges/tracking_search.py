@@ -64,6 +64,9 @@ def _run_condition(said: dict[str, Any]) -> Condition:
     field = _field(kind, key, operator)
     if field is None:
         raise _refused(f"Invalid search expression type '{kind}'")
+    # MLflow 3.1 has lists of data sets' words as such.
+    if isinstance(value, list):
+        return Condition(field, key, operator, tuple(value))
     return Condition(field, key, operator, float(value) if field == "metric" else value)
 
 
