@@ -1,5 +1,6 @@
 """`pull` and `push`: runs from and to other MLflow stores arrive whole, once, and again only what is new."""
 
+import math
 import os
 import signal
 import sqlite3
@@ -277,6 +278,32 @@ def test_an_experiment_that_was_renamed_there_is_told(database: Database, stores
     assert pulled(database, uri).notes == [
         "experiment seeing: 4 of its runs are in vision here; expdb edit -e moves them"
     ]
+
+
+def test_infinity_comes_back_from_a_store_that_has_none(
+    database: Database, stores: Stores, tmp_path: Path, expdb: Expdb
+) -> None:
+    lines = [f"epoch {n}, loss {value}\n" for n, value in enumerate(("inf", "1.5", "-inf"), 1)]
+    (tmp_path / "a.log").write_text("".join(lines))
+    into = stores.new("clipped")
+    expdb("ingest", "a.log")
+    said = expdb("push", into)
+    assert (said.returncode, said.stderr.count("\n")) == (0, 1)
+    assert "±inf in 1 metric: MLflow's databases keep ±1.797e308" in said.stderr
+    with SqliteDatabase.create(tmp_path / "other.db") as other:
+        assert pulled(other, into).points == 3
+        assert other.rows("SELECT value FROM point ORDER BY seq") == [(math.inf,), (1.5,), (-math.inf,)]
+        assert pulled(other, into, again=True).points == 0
+
+
+def test_an_experiment_without_runs_goes_along_with_everything(database: Database, source: str, stores: Stores) -> None:
+    pulled(database, source)
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO experiment (name, created_ms, updated_ms) VALUES ('empty', 1, 1)")
+    into = stores.new("empty")
+    assert pushed(database, into, dry_run=True).experiments == 1
+    assert (pushed(database, into).experiments, pushed(database, into).experiments) == (1, 0)
+    assert client(into).get_experiment_by_name("empty").lifecycle_stage == "active"
 
 
 def test_a_folder_takes_any_name_and_what_is_none_of_its_experiments_is_told(

@@ -1,7 +1,7 @@
 """Runs of this database into another MLflow store: each once, and again only what is new."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +24,8 @@ _PIECE = 4000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for. run_ids: these runs; removed: those that MLflow deleted, too. again: compare every point.
+    """What is asked for. run_ids: these runs; removed: those that MLflow deleted, too, and experiments without runs:
+    everything. again: compare every point.
 
     root: where the folders of runs are; files are copied only with it.
     """
@@ -46,6 +47,8 @@ class Outcome:
     grown: int = 0
     same: int = 0
     theirs: int = 0
+    # Of those without a run.
+    experiments: int = 0
     points: int = 0
     models: int = 0
     copied: int = 0
@@ -67,8 +70,7 @@ def push(database: Database, remote: Remote, request: Request, now_ms: int, prog
     """Bring the runs there; with dry_run only count them.
 
     One push of a database waits for another. What has arrived stays, whatever ends this; the same call goes on from
-    there. Raises DatabaseError where the other
-    store fails; what it refuses of one run keeps none of the others.
+    there. Raises DatabaseError where the other store fails; what it refuses of one run keeps none of the others.
     """
     with nullcontext() if request.dry_run else database.alone("push"):
         return _pushed(database, remote, request, now_ms, progress)
@@ -83,9 +85,16 @@ def _pushed(database: Database, remote: Remote, request: Request, now_ms: int, p
         for outgoing in going:
             work.one(outgoing)
             step(1)
+    if request.removed:
+        work.empty_experiments({int(outgoing.run.experiment_uid) for outgoing in going})
     if not request.dry_run:
         work.models()
         work.finish()
+    if work.clipped:
+        count = f"{work.clipped:,} metric{'' if work.clipped == 1 else 's'}"
+        work.out.notes.append(
+            f"±inf in {count}: MLflow's databases keep ±1.797e308 for it; here, and where expdb pulls it, it is ±inf"
+        )
     return work.out
 
 
@@ -96,6 +105,7 @@ class _Push:
         self.request = request
         self.now_ms = now_ms
         self.out = Outcome(remote.name)
+        self.clipped = 0
         self.names = Names(database, remote.name)
         self.delivery = Delivery(remote)
         self.pairs: dict[int, Counterpart] = {}
@@ -114,6 +124,19 @@ class _Push:
         # run's uid and key. A store of files would have a point twice that is said without it before.
         self.new_models: dict[str, Model] = {}
         self.held: dict[tuple[str, str], set[exchange.Sameness]] = {}
+
+    def empty_experiments(self, with_runs: Set[int]) -> None:
+        """Make the experiments that have no run, where they are not there."""
+        for number, ours in self.experiments.items():
+            if number in with_runs or ours.name in self.there or ours.is_deleted:
+                continue
+            if not self.request.dry_run:
+                try:
+                    self._experiment(ours)
+                except RefusedError as error:
+                    self.out.refused.append(f"experiment {ours.name}: {error.message}")
+                    continue
+            self.out.experiments += 1
 
     def plan_models(self, going: Sequence[Outgoing]) -> None:
         """Learn which logged models are to go with the runs."""
@@ -305,6 +328,9 @@ class _Push:
         keys = {}
         for metric in outgoing.metrics:
             theirs = keys[metric.key] = self._name("metric", metric.key, kept)
+            if metric.has_infinity and self.remote.may_clip:
+                kept.infinite.append(theirs)
+                self.clipped += 1
             if metric.kind == REPORTED:
                 kept.reported.append(theirs)
         # It stays: another database that has the run, too, knows it by that.
@@ -408,10 +434,12 @@ class _Kept:
         self.names: dict[str, dict[str, str]] = {}
         self.values: dict[str, dict[str, str]] = {}
         self.reported: list[str] = []
+        self.infinite: list[str] = []
 
     def pieces(self) -> list[str]:
         """It as JSON, in pieces that fit a tag; none where there is nothing."""
-        said = {"names": self.names, "values": self.values, "reported": sorted(self.reported)}
+        said: dict[str, object] = {"names": self.names, "values": self.values, "reported": sorted(self.reported)}
+        said["infinite"] = sorted(self.infinite)
         left = {what: some for what, some in said.items() if some}
         text = json.dumps(left, ensure_ascii=False, sort_keys=True, separators=(",", ":")) if left else ""
         return [text[at : at + _PIECE] for at in range(0, len(text), _PIECE)]

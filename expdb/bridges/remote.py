@@ -130,6 +130,11 @@ class Remote:
             if not (token := page.token):
                 return out
 
+    @property
+    def may_clip(self) -> bool:
+        """Whether ±inf may become the largest number there, as in MLflow's SQL store; a folder keeps it."""
+        return not self.uri.startswith("file:")
+
     def leads_here(self, artifact_uri: str) -> bool:
         """Whether a server says that files of its lie on whatever machine asks: what a hostile one would have read or
         written on ours."""

@@ -114,6 +114,8 @@ def _pushed(found: "Pushed", dry_run: bool) -> None:
     said.append(f"{found.same:,} {'there already' if dry_run else 'as they were'}")
     if found.theirs:
         said.append(f"{found.theirs:,} that came from there")
+    if found.experiments:
+        said.append(f"{_count(found.experiments, 'new experiment')} without runs")
     tail = "" if dry_run else f"; {_count(found.points, 'new point')}"
     if found.models:
         tail += f", {_count(found.models, 'new model')}"

@@ -1,7 +1,9 @@
 """Runs of another tracking store, written here: each in one transaction, and only what is not here yet."""
 
 import json
+import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -53,11 +55,13 @@ class Arrived:
 @dataclass(frozen=True, slots=True)
 class Originals:
     """What a run was called where it was pushed from: by kind (metric, param, tag), name there to name here; values
-    that were too long, by kind and name here; and which metrics have no step."""
+    that were too long, by kind and name here; which metrics have no step, and which have
+    ±inf where the other store has the largest number."""
 
     names: Mapping[str, Mapping[str, str]]
     values: Mapping[str, Mapping[str, str]]
     reported: frozenset[str]
+    infinite: frozenset[str] = frozenset()
 
     def name(self, kind: str, theirs: str) -> str:
         """The name as it was."""
@@ -85,17 +89,16 @@ def originals(tags: Mapping[str, str]) -> Originals:
         else {}
         for what in ("names", "values")
     )
-    reported = said.get("reported")
-    return Originals(names, values, frozenset(map(str, reported)) if isinstance(reported, list) else frozenset())
+    return Originals(names, values, _keys(said.get("reported")), _keys(said.get("infinite")))
+
+
+def _keys(said: object) -> frozenset[str]:
+    return frozenset(map(str, said)) if isinstance(said, list) else frozenset()
 
 
 def pushed_tag(part: int) -> str:
     """The tag that holds a piece of the originals; the first part is 1."""
     return PUSHED_TAG if part == 1 else f"{PUSHED_TAG}.{part}"
-
-
-def _by_kind(said: object) -> dict[str, dict[str, str]]:
-    return {str(kind): _texts(some) for kind, some in said.items()} if isinstance(said, dict) else {}
 
 
 def _texts(said: object) -> dict[str, str]:
@@ -392,6 +395,8 @@ class Arrivals:
             if one:
                 rows = self._at.execute(sql.POINTS_OF_METRIC, (one.id,)).fetchall()
                 there = [(step or 0, time_ms or 0, exchange.number(value)) for step, value, time_ms in rows]
+            if theirs in names.infinite:
+                history = [(step, time_ms, _unclipped(value)) for step, time_ms, value in history]
             if kind == REPORTED:
                 # A number without a step has none of its own time either.
                 history = [(0, 0, value) for _, _, value in history]
@@ -470,6 +475,10 @@ class Arrivals:
         pair = Counterpart(run.uid, run_id, direction, synced_ms)
         exchange.put_counterpart(self.database, self.store, pair)
         self._pairs[run.uid] = pair
+
+
+def _unclipped(value: float) -> float:
+    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
 
 
 def _curve(metric: Metric, points: Sequence[Point]) -> Curve:

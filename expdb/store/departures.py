@@ -32,6 +32,7 @@ class OutgoingMetric:
     last_step: int | None
     last_time_ms: int | None
     last_value: float | None
+    has_infinity: bool
 
     def last(self, started_ms: int) -> Point:
         """Its last point as `history` tells it, where there is one without a step."""
@@ -212,12 +213,14 @@ def _words(database: Database, kind: str, ids: Sequence[int], marks: str) -> dic
 
 def _metrics(database: Database, ids: Sequence[int], marks: str) -> dict[int, list[OutgoingMetric]]:
     out: dict[int, list[OutgoingMetric]] = {}
-    for run_id, *metric in database.rows(
-        "SELECT run_id, id, key, kind, last_step, last_time_ms, last_value FROM metric"
+    for run_id, number, key, kind, step, time_ms, value, infinite in database.rows(
+        "SELECT run_id, id, key, kind, last_step, last_time_ms, last_value, nonfinite > 0 AND"
+        " (max_value > 1.7976931348623157e308 OR min_value < -1.7976931348623157e308) FROM metric"
         f" WHERE run_id IN ({marks}) AND count > 0 ORDER BY id",
         ids,
     ):
-        out.setdefault(run_id, []).append(OutgoingMetric(*metric))
+        one = OutgoingMetric(number, key, kind, step, time_ms, value, bool(infinite))
+        out.setdefault(run_id, []).append(one)
     return out
 
 
