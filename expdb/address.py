@@ -45,6 +45,9 @@ def server(text: str, runs: Path) -> Server:
     if scheme.lower() not in _POSTGRESQL:
         raise UsageError(f"{shown} is no address of a database", hint=hint)
     url = f"postgresql://{rest}"
+    if "@" in rest.partition("?")[0].partition("/")[0].rpartition("@")[0]:
+        # libpq ends the password at the first, and would show the rest as the host.
+        raise UsageError(f"{shown}: an @ in a name or a password is written %40", hint=hint)
     try:
         parts = urlsplit(url)
         host = parts.hostname or dict(parse_qsl(parts.query)).get("host", "")

@@ -230,6 +230,12 @@ PASSWORDS = [
 ]
 
 
+def test_an_address_whose_password_ends_early_is_refused_before_it_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="written %40") as refused:
+        address.server("postgresql://anna:s3cr@etAnna@127.0.0.1:1/results", tmp_path)
+    assert "s3cr" not in refused.value.message and "etAnna" not in refused.value.message
+
+
 @pytest.mark.parametrize("url", PASSWORDS)
 def test_no_message_holds_a_password(tmp_path: Path, url: str) -> None:
     requires("postgres", find_spec("psycopg"), "psycopg is not installed")

@@ -1,6 +1,7 @@
 """`expdb ui`: MLflow's page over this database, as a person sees it in a browser; and its end, whatever ends it."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -22,7 +23,7 @@ from conftest import WriteLog
 from engines import descendants, free_ports, until
 
 from expdb.bridges import serving
-from expdb.errors import UsageError
+from expdb.errors import DatabaseError, UsageError
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -334,3 +335,13 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path, write_log: WriteL
     told = expdb("ui", env={"MLFLOW_ENABLE_WORKSPACES": "true", "MLFLOW_WORKSPACE_STORE_URI": "nonsense://x"})
     assert told.returncode == 1
     assert told.stderr.startswith("expdb: MLflow's server does not start")
+
+
+def test_a_file_that_may_only_be_read_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Root may write to any file.
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with (
+        pytest.raises(DatabaseError, match="may not be written to"),
+        serving.serving(tmp_path / "a.db", "127.0.0.1", 1),
+    ):
+        pass

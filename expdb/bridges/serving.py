@@ -75,9 +75,15 @@ def serving(database: Address, host: str, port: int) -> Iterator["Running"]:
     """The server, as long as the block lasts; it answers when the block begins, and is gone with all its processes
     when it ends, also when we are killed.
 
-    Raises MissingExtraError without MLflow, ExpdbError where it does not start.
+    Raises MissingExtraError without MLflow, DatabaseError for a file that may only be read, ExpdbError where it does
+    not start.
     """
     need("mlflow", extra="mlflow")
+    if not isinstance(database, Server) and not os.access(database, os.W_OK):
+        raise DatabaseError(
+            f"{database} may not be written to, and whoever uses MLflow's page does",
+            hint=f"expdb db backup COPY.db --db {database}, then expdb ui --db COPY.db",
+        )
     with tempfile.TemporaryDirectory(prefix="expdb-ui-") as folder:
         server = Running(database, host, port, Path(folder) / "server.log")
         try:
