@@ -276,8 +276,8 @@ def test_the_database_is_neither_pulled_from_nor_pushed_to_itself(page: Page) ->
     expdb = expdb_in(page.folder)
     state = "SELECT count(*), (SELECT count(*) FROM point), (SELECT count(*) FROM tag) FROM run"
     before = expdb("sql", state, "--format", "csv").stdout
-    assert "0 new runs, 0 as they were, 17 that came from here; 0 new points" in expdb("pull", page.url).stdout
-    assert "0 new runs, 0 as they were, 17 that came from there; 0 new points" in expdb("push", page.url).stdout
+    assert "0 new runs, 0 as they were, 18 that came from here; 0 new points" in expdb("pull", page.url).stdout
+    assert "0 new runs, 0 as they were, 18 that came from there; 0 new points" in expdb("push", page.url).stdout
     assert expdb("sql", state, "--format", "csv").stdout == before
 
 
