@@ -341,6 +341,11 @@ def test_a_server_has_no_file_of_this_machine_read_or_written(
         found = pulled(database, address, artifacts="copy", root=tmp_path / "fetched")
         assert len(found.refused) == 2 and "on this machine" in found.refused[0]
         assert found.copied == 0 and not (tmp_path / "fetched").exists()
+        with SqliteDatabase.create(tmp_path / "linked.db") as linked:
+            assert pulled(linked, address).refused == []
+            third = stores.new("third")
+            sent = pushed(linked, third, root=tmp_path / "runs")
+            assert sent.copied == 0 and len(sent.refused) == 2 and "on this machine" in sent.refused[0]
 
 
 @pytest.mark.parametrize("values", [(1.0, 0.5), (0.5, 1.0), (-1.0, float("nan")), (1.0, float("nan")), (3, 1, 2)])

@@ -4,10 +4,20 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 _DEEPEST = 50
 LEADS_HERE = "a server says it lies on this machine, where it is not to be read or written for it"
 _LEADS_OUT = "its name leads out of the folder"
+
+
+def leads_out_of(folder: Path, artifact_uri: str) -> bool:
+    """Whether an address is a place of this machine that is not below the folder."""
+    parts = urlsplit(artifact_uri)
+    if parts.scheme.lower() not in ("", "file") and len(parts.scheme) > 1:
+        return False
+    path = Path(unquote(parts.path)) if parts.scheme else Path(artifact_uri)
+    return not path.resolve().is_relative_to(folder.resolve())
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,7 @@ class _Push:
             if self.pairs.get(pair.run_id, pair).direction != PULLED or pair.direction == PULLED:
                 self.pairs[pair.run_id] = pair
         self.experiments = departures.experiments(database)
+        self.from_servers = departures.from_servers(database)
         self.there = {one.name: one for one in remote.experiments()}
         # The runs of an experiment there, by their ids; and those that say whose they are, by our uids.
         self.runs: dict[str, dict[str, Run]] = {}
@@ -236,6 +237,10 @@ class _Push:
             return False
         if self.remote.leads_here(at.artifact_uri):
             self.out.refused.append(f"{outgoing.run.name}: {at.artifact_uri}: {files.LEADS_HERE}")
+            return False
+        if outgoing.id in self.from_servers and files.leads_out_of(self.request.root, source):
+            # A server could name any folder of ours, to have it sent on.
+            self.out.refused.append(f"{outgoing.run.name}: {source}: {files.LEADS_HERE}")
             return False
         count = 0
         for done in files.send(source, self.remote.reachable(at.artifact_uri)):

@@ -66,6 +66,12 @@ def experiments(database: Database) -> dict[int, Experiment]:
     return out
 
 
+def from_servers(database: Database) -> frozenset[int]:
+    """Runs that were pulled from a tracking server: what it says of files is a stranger's word."""
+    rows = database.rows("SELECT run_id FROM counterpart WHERE direction = 'pull' AND substr(store, 1, 4) = 'http'")
+    return frozenset(run_id for (run_id,) in rows)
+
+
 def removed_foreign(database: Database) -> list[int]:
     """Runs that came from an MLflow store and are deleted, there or here."""
     rows = database.rows(
