@@ -156,7 +156,8 @@ def test_a_requeued_run_is_not_over_although_its_first_attempt_was_killed(root: 
     number = str(runner.job_number(folder))
     said("scontrol", "requeue", number)
     until(lambda: folder.exit() is not None)
-    until(lambda: runner.state(folder).kind == "queued", what=lambda: runner.state(folder))
+    # On a busy machine the controller takes its time to put it back.
+    until(lambda: runner.state(folder).kind == "queued", 180, what=lambda: runner.state(folder))
     assert "attempt 2" in runner.state(folder).said
     ended = folder.exit()
     assert ended and (ended.signal, ended.attempt) == (15, 1)
