@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
+from expdb import whole
 from expdb.errors import DatabaseError, UsageError, need
 
 if TYPE_CHECKING:
@@ -45,18 +46,15 @@ def write(content: Content, path: Path, form: Format, *, bom: bool = False, forc
     DatabaseError where it cannot be written.
     """
     check_free(path, force=force)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with whole.beside(path) as partial:
             rows = _csv(content, partial, bom=bom) if form == "csv" else _parquet(content, partial)
             if force:
                 partial.replace(path)
             else:
-                _place(partial, path)
+                whole.place(partial, path)
             return rows
-        finally:
-            partial.unlink(missing_ok=True)
     except FileExistsError as error:
         raise taken(path) from error
     except OSError as error:
@@ -74,16 +72,6 @@ def check_free(path: Path, *, force: bool) -> None:
 def taken(path: Path) -> UsageError:
     """What is said of a file that is there."""
     return UsageError(f"{path} exists already", hint="--force replaces it")
-
-
-def _place(partial: Path, path: Path) -> None:
-    try:
-        # Unlike a rename, this leaves what another process has put there meanwhile.
-        os.link(partial, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        partial.rename(path)
 
 
 class _Records:

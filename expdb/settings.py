@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import get_args
 
+from expdb import whole
 from expdb.address import Address, file_of, is_url, server
 from expdb.errors import InputError, UsageError
 from expdb.records import Better
@@ -101,14 +102,13 @@ def keep_pattern(pattern: OwnPattern) -> Path:
         )
     # Behind a link it is the target that is replaced.
     target = path.resolve()
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(text.encode())
-        if target.exists():
-            partial.chmod(target.stat().st_mode & 0o7777)
-        partial.replace(target)
+        with whole.beside(target) as partial:
+            partial.write_bytes(text.encode())
+            if target.exists():
+                partial.chmod(target.stat().st_mode & 0o7777)
+            partial.replace(target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise InputError(f"cannot be written: {error.strerror or error}", path=_shown(path)) from error
     return path
 

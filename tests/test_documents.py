@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from expdb import ingest
+from expdb import ingest, whole
 from expdb.documents import files, pictures, syncing
 from expdb.documents.markers import CLOSING, opening
 from expdb.errors import InputError, UsageError
@@ -359,9 +359,10 @@ def test_who_fails_half_way_says_what_is_written(sync: Sync) -> None:
         Path(name).write_text(f"so {BEST}\n")
     looked = syncing.look(syncing.collect(["p.md", "sub/q.md"]), lambda: SqliteDatabase(Path("runs/expdb.db")))
     # Something stands where the page would be written before it takes its place.
-    files.beside(Path("sub/q.md")).mkdir()
-    with pytest.raises(InputError, match=r"^sub/q\.md: cannot be written") as caught:
-        syncing.write(looked, [])
+    with whole.beside(Path("sub/q.md")) as in_the_way:
+        in_the_way.mkdir()
+        with pytest.raises(InputError, match=r"^sub/q\.md: cannot be written") as caught:
+            syncing.write(looked, [])
     assert "written before: p.md" in (caught.value.hint or "")
     assert "0.790" in Path("p.md").read_text()
     assert "0.790" not in Path("sub/q.md").read_text()

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -19,6 +20,7 @@ from expdb.errors import UsageError
 from expdb.records import Cell, Column, Table, Unit
 from expdb.reports import FORMATS, format_of, render, text
 from expdb.reports.layout import MARK, MARK_RULES, heading, printed
+from expdb.reports.output import write
 from expdb.reports.terminal import MOST_ROWS, print_table
 
 RESULTS = Table(
@@ -600,3 +602,10 @@ def test_no_number_is_cut_at_any_width(on_terminal: Show, columns: int) -> None:
     shown = on_terminal(table, columns, NO_COLOR="1")
     assert all(shown.count(number) == 2 for number in numbers)
     assert shown == render(table, "plain") if columns < 45 else max(map(len, shown.splitlines())) <= columns
+
+
+def test_a_file_whose_name_is_as_long_as_names_can_be_is_written(tmp_path: Path) -> None:
+    path = tmp_path / f"{'页' * 84}.md"
+    for text_of_it in ("one", "two"):
+        write(text_of_it, path)
+        assert path.read_text() == text_of_it and list(tmp_path.iterdir()) == [path]

@@ -3,10 +3,10 @@
 import codecs
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from expdb import whole
 from expdb.errors import InputError
 from expdb.parsers.encoding import encoding_of
 
@@ -61,28 +61,18 @@ class PageFile:
         Raises InputError where it cannot be written, or is another one than was read.
         """
         data = self.encoded(text)
-        partial = beside(self.target)
         try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                # A page is a person's work: it outlives a power cut.
-                os.fsync(file.fileno())
-            partial.chmod(self.target.stat().st_mode & 0o7777)
-            self.check()
-            partial.replace(self.target)
+            with whole.beside(self.target) as partial:
+                with partial.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    # A page is a person's work: it outlives a power cut.
+                    os.fsync(file.fileno())
+                partial.chmod(self.target.stat().st_mode & 0o7777)
+                self.check()
+                partial.replace(self.target)
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror or error}", path=str(self.path)) from error
-        finally:
-            # Where its folder is none, looking for it fails, too.
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-
-
-def beside(target: Path) -> Path:
-    """Where a file is written before it takes the other's place: a short name, for the other's may be as long as names
-    can be."""
-    return target.with_name(f".expdb-{os.getpid()}.partial")
 
 
 def new(path: Path, text: str) -> PageFile:

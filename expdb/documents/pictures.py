@@ -12,13 +12,12 @@ import re
 import struct
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import quote
 
-from expdb.documents.files import beside
+from expdb import whole
 from expdb.errors import InputError, UsageError
 from expdb.figures import Figure
 
@@ -60,17 +59,13 @@ class Picture:
     def write(self, image: bytes) -> None:
         """Put the drawn image there, stamped, whole or not at all."""
         data = _stamped(image, self.path.suffix.lower(), self.digest)
-        partial = beside(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
-            partial.replace(self.path)
+            with whole.beside(self.path) as partial:
+                partial.write_bytes(data)
+                partial.replace(self.path)
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror or error}", path=self.name) from error
-        finally:
-            # Where its folder is none, looking for it fails, too.
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
 
 
 def picture(name: str, page: Path, figure: Figure) -> Picture:

@@ -1,12 +1,10 @@
 """Where a table goes: the terminal, a pipe, or a file that is written whole or not at all."""
 
-import os
 import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 
-from expdb import reports
+from expdb import reports, whole
 from expdb.errors import ExpdbError, UsageError
 from expdb.records import Table
 from expdb.reports.terminal import print_table
@@ -55,16 +53,13 @@ def write_bytes(data: bytes, output: Path | None) -> None:
         return
     # Behind a link it is the target that is replaced.
     output = output.resolve()
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        if output.exists():
-            # Who may read it does not change with what it says.
-            shutil.copymode(output, partial)
-        partial.replace(output)
+        with whole.beside(output) as partial:
+            partial.write_bytes(data)
+            if output.exists():
+                # Who may read it does not change with what it says.
+                shutil.copymode(output, partial)
+            partial.replace(output)
     except OSError as error:
-        # Where its folder is none, looking for it fails, too.
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise ExpdbError(f"{output} cannot be written: {error.strerror or error}") from error

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from expdb import whole
 from expdb.address import Address
 from expdb.errors import DatabaseError, UsageError
 from expdb.records import Summary
@@ -128,7 +129,7 @@ def copied(copy_to: Callable[[Path], None], address: Address, target: Path) -> i
             copy_to(partial)
             with closing(sqlite3.connect(partial)) as copy:
                 _move_places(copy, address, target)
-            _place(partial, target)
+            whole.place(partial, target)
             return target.stat().st_size
         finally:
             partial.unlink(missing_ok=True)
@@ -146,14 +147,3 @@ def _move_places(copy: sqlite3.Connection, old: Address, new: Path) -> None:
         for rowid, place in copy.execute("SELECT rowid, path FROM source_place WHERE path <> ?", (STDIN,)).fetchall():
             moved = stored(located(place, old), new)
             copy.execute("UPDATE source_place SET path = ? WHERE rowid = ?", (moved, rowid))
-
-
-def _place(partial: Path, target: Path) -> None:
-    """Give the finished file its name. Raises FileExistsError where another took the name meanwhile."""
-    try:
-        os.link(partial, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        # A file system without links.
-        partial.rename(target)
